@@ -1,0 +1,30 @@
+"""Settings and fixtures that every test shares."""
+
+import os
+from pathlib import Path
+
+# Two cores, several test processes: one thread each keeps numbers repeatable and the machine responsive.
+for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
+    os.environ.setdefault(variable, "1")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("MPLBACKEND", "agg")
+
+import pytest  # noqa: E402
+import torch  # noqa: E402
+
+torch.set_num_threads(1)
+
+PROJECT = Path(__file__).resolve().parents[1]
+BENCHMARK = PROJECT.parent / "shared" / "benchmark"
+
+
+@pytest.fixture(scope="session")
+def project() -> Path:
+    return PROJECT
+
+
+@pytest.fixture(scope="session")
+def benchmark_root() -> Path:
+    if not (BENCHMARK / "manifest.csv").is_file():
+        pytest.skip("the benchmark of real generators does not lie beside this checkout")
+    return BENCHMARK
