@@ -48,10 +48,10 @@ lint: $(READY)
 	$(RUN) -m mypy
 
 unit: $(READY)
-	$(RUN) -m pytest -n 2 tests
+	$(RUN) -m pytest -n 2 --dist loadscope tests
 
 notebooks: $(READY)
-	$(RUN) -m pytest -n 2 --dist loadfile --nbval --nbval-current-env --nbval-sanitize-with notebooks/.nbval-sanitize.cfg notebooks
+	$(RUN) -m pytest -n 2 --dist loadscope --nbval notebooks
 
 refresh: $(READY)
 	$(RUN) -m helpers course refresh

@@ -1,0 +1,1 @@
+"""The rules for a lesson, by subject; `helpers.course.check` applies them."""

@@ -1,0 +1,20 @@
+"""Settings for `pytest --nbval notebooks`: the kernels see one thread, no CUDA device and no network.
+
+`tests/conftest.py` is not loaded for the notebooks, and nbval hands its own environment on to the kernels it starts.
+"""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from helpers.course.environment import SETTINGS
+
+os.environ.update(SETTINGS)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Use this environment's Python as kernel, leave out what cannot be compared, and give a cell ten minutes."""
+    config.option.nbval_current_env = True
+    config.option.nbval_sanitize_with = str(Path(__file__).with_name(".nbval-sanitize.cfg"))
+    config.option.nbval_cell_timeout = 600
