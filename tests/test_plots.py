@@ -106,6 +106,17 @@ def test_a_full_figure_is_800_pixels_wide() -> None:
     assert pixels(png_bytes(fig)).shape == (350, 800, 3)
 
 
+def test_drawings_take_a_palette_and_pictures_keep_every_colour() -> None:
+    fig, ax = figure()
+    ax.plot([0, 1, 4, 9])
+    assert Image.open(io.BytesIO(png_bytes(fig))).mode == "P"
+    true_colours = io.BytesIO()
+    fig.savefig(true_colours, format="png")
+    assert np.abs(pixels(png_bytes(fig)).astype(int) - pixels(true_colours.getvalue()).astype(int)).mean() < 0.25
+    noise = torch.rand(3, 64, 64, generator=torch.Generator().manual_seed(0))
+    assert Image.open(io.BytesIO(png_bytes(image_grid([noise], ["noise"])))).mode == "RGB"
+
+
 def test_neighbouring_lines_differ_in_colour_and_dashes() -> None:
     cycle = list(plt.rcParams["axes.prop_cycle"])
     assert len(cycle) == 10
