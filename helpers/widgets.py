@@ -1,13 +1,19 @@
 """Sliders and quizzes that are alive in JupyterLab and leave a readable picture everywhere else."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import ipywidgets
 import matplotlib.pyplot as plt
+import torch
 from matplotlib.figure import Figure
+from torch import Tensor
+from torchvision.transforms.functional import gaussian_blur
 
+from helpers.images import decode, encode_jpeg
 from helpers.plots import display_bundle, figure_html, png_bytes
+from helpers.statistic_plots import VIEWS, statistic_figure
+from helpers.statistics import as_luminance, downscale, phase_scramble
 
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
@@ -93,3 +99,34 @@ def _control(value: Any) -> ipywidgets.Widget:  # noqa: ANN401
     if widget is None:
         raise ValueError(f"no control can be made from {value!r}")
     return widget
+
+
+def altered_copies() -> dict[str, Callable[[Tensor], Tensor]]:
+    """Name the copies that the statistic explorer compares: what each does to an image, uint8 (3, H, W).
+
+    Each returns an image or a grey plane.
+    """
+    seeded = torch.Generator().manual_seed
+    return {
+        "as it is": lambda img: img,
+        "phases scrambled": lambda img: phase_scramble(img, seeded(0)),
+        "saved as JPEG 40": lambda img: decode(encode_jpeg(img, 40)),
+        "blurred": lambda img: gaussian_blur(img, 9, 1.5),
+        "enlarged 2 times": lambda img: img.repeat_interleave(2, -2).repeat_interleave(2, -1),
+    }
+
+
+def statistic_explorer(images: Mapping[str, Tensor]) -> None:
+    """Show any statistic of any photograph at any scale, as it is or altered.
+
+    Args:
+        images: name -> image, uint8 (3, H, W).
+    """
+    copies = altered_copies()
+
+    def draw(statistic: str, photograph: str, copy: str, shrunk: int) -> Figure:
+        plane = downscale(as_luminance(copies[copy](images[photograph])), shrunk)
+        return statistic_figure(plane, statistic, f"{photograph.replace('_', ' ')}, {copy}")
+
+    alt = "Left, a grey picture; right, one of its statistics as a curve, with a dotted line for comparison."
+    explorer(draw, alt, statistic=list(VIEWS), photograph=list(images), copy=list(copies), shrunk=[1, 2, 4])

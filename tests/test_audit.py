@@ -1,0 +1,214 @@
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+
+from helpers import audit, images, manifest
+from helpers.audit import AuditReport
+from helpers.datasets import Protocol
+from helpers.images import ImageError
+from helpers.manifest import ManifestError
+
+
+def scene(seed: int, height: int = 72, width: int = 80, shift: int = 0) -> torch.Tensor:
+    """Smooth random content; `shift` brightens it."""
+    rng = np.random.default_rng(seed)
+    coarse = torch.from_numpy(rng.uniform(40, 180, (1, 3, 5, 5)))
+    smooth = torch.nn.functional.interpolate(coarse, (height, width), mode="bicubic")[0]
+    return (smooth + torch.from_numpy(rng.normal(0, 6, (3, height, width))) + shift).clamp(0, 255).to(torch.uint8)
+
+
+def build(root: Path, make, count: int = 24, sources: int = 6) -> pd.DataFrame:
+    """Write `count` images of each label; `make(label, number)` returns an image file's bytes and its ending."""
+    for label, place in (("real", "real/s{}"), ("fake", "fake/gan/t{}")):
+        for number in range(count):
+            data, ending = make(label, number)
+            path = root / place.format(number % sources) / f"{number}.{ending}"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+    return manifest.manifest_from_folder(root)
+
+
+def plain(label: str, number: int) -> tuple[bytes, str]:
+    """No cue at all: same size, same encoder, content drawn from one distribution."""
+    return images.encode_jpeg(scene(number + 1000 * (label == "fake")), 90), "jpg"
+
+
+def run(root: Path, make, **options) -> AuditReport:
+    sources = options.pop("sources", 6)
+    return audit.audit(build(root, make, sources=sources), root, Protocol(crop=32), n_draws=60, **options)
+
+
+def test_a_clean_set_is_not_leaky(tmp_path: Path) -> None:
+    report = run(tmp_path, plain)
+    for cue in ("format", "size", "quantisation", "subsampling", "metadata", "container"):
+        found = report.result("as it lies", cue)
+        assert (found.auc.value, found.auc.low, found.auc.high) == (0.5, 0.5, 0.5), cue
+        assert found.folds == "source"
+        assert found.auc.n == 12
+    assert not [cue for cue in report.leaky_cues if cue in audit.CONTAINER_CUES]
+    assert (report.images, report.real, report.fake, report.skipped) == (48, 24, 24, 0)
+
+
+def test_file_types_leak_until_they_are_matched(tmp_path: Path) -> None:
+    def make(label: str, number: int) -> tuple[bytes, str]:
+        img = scene(number + 1000 * (label == "fake"))
+        return (images.encode_png(img), "png") if label == "fake" else (images.encode_jpeg(img, 90), "jpg")
+
+    report = run(tmp_path, make)
+    for cue in ("format", "quantisation", "subsampling", "bytes"):
+        assert report.result("as it lies", cue).auc.value == 1.0, cue
+        assert report.result("as it lies", cue).leaky
+    assert report.result("as it lies", "size").auc.value == 0.5
+    assert report.result("after matching", "format").auc.value == 0.5
+    assert "format" not in report.leaky_cues
+
+
+def picture_with(**options: object) -> bytes:
+    buffer = io.BytesIO()
+    images.to_pil(scene(1)).save(buffer, "JPEG", quality=90, **options)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("cue", "fake", "real"),
+    [
+        ("size", images.encode_jpeg(scene(1, 64, 64), 90), images.encode_jpeg(scene(1, 72, 80), 90)),
+        ("quantisation", images.encode_jpeg(scene(1), 75), images.encode_jpeg(scene(1), 90)),
+        ("subsampling", images.encode_jpeg(scene(1), 90, "4:4:4"), images.encode_jpeg(scene(1), 90, "4:2:0")),
+        ("metadata", picture_with(comment=b"made by a model"), picture_with()),
+        ("colour", images.encode_jpeg(scene(1, shift=40), 90), images.encode_jpeg(scene(1), 90)),
+    ],
+)
+def test_each_cue_is_found_and_named(tmp_path: Path, cue: str, fake: bytes, real: bytes) -> None:
+    report = run(tmp_path, lambda label, number: (fake if label == "fake" else real, "jpg"))
+    assert report.result("as it lies", cue).auc.value == 1.0
+    others = [c for c in audit.CONTAINER_CUES if c != cue]
+    assert {other: report.result("as it lies", other).auc.value for other in others} == dict.fromkeys(others, 0.5)
+    matched = report.result("after matching", cue)
+    if cue == "colour":  # content survives any encoding, and is named as such
+        assert matched.kind == "content"
+        assert matched.leaky
+        assert "colour" in report.leaky_cues
+    else:
+        assert matched.kind == "container"
+        assert not matched.leaky
+
+
+def test_one_source_falls_back_to_images_and_says_so(tmp_path: Path) -> None:
+    df = build(tmp_path, plain)
+    df.loc[df["label"] == "real", "source"] = "one"
+    mixed = audit.audit(df, tmp_path, Protocol(crop=32), n_draws=20).result("as it lies", "colour")
+    assert (mixed.folds, mixed.clusters, mixed.auc.n) == ("image", "mixed", 24 + 6)
+    df.loc[df["label"] == "fake", "source"] = "two"
+    single = audit.audit(df, tmp_path, Protocol(crop=32), n_draws=20).result("as it lies", "colour")
+    assert (single.folds, single.clusters, single.auc.n) == ("image", "image", 48)
+
+
+def test_folds_by_source_do_not_reward_memorised_sources() -> None:
+    """A feature that names the source tells all by image, and nothing that carries over to other sources."""
+    labels = np.repeat([0, 1], 60)
+    sources = np.repeat([f"s{i}" for i in range(12)], 10)
+    features = pd.DataFrame({"cue_format_name": sources})
+    by_image, kept, _ = audit.leak_auc(features, labels, sources, folds_by="image", n_draws=20)
+    assert (by_image.value, kept) == (1.0, "image")
+    by_source, kept, _ = audit.leak_auc(features, labels, sources, n_draws=20)
+    assert kept == "source"
+    assert by_source.value == 0.5
+
+
+def test_leak_auc_agrees_with_a_plain_loop() -> None:
+    rng = np.random.default_rng(0)
+    labels = np.tile([0, 1], 100)
+    sources = np.array([f"s{i}" for i in range(200)])
+    values = rng.normal(labels * 0.8, 1.0)
+    got, _, _ = audit.leak_auc(pd.DataFrame({"x": values}), labels, sources, n_draws=20, seed=1)
+    folds, _ = audit._folds(labels, sources, "source", 1)
+    wins = pairs = 0.0
+    for fold in range(5):
+        test = folds == fold
+        model = LogisticRegression(class_weight="balanced").fit(values[~test, None], labels[~test])
+        size = (labels[test] == 1).sum() * (labels[test] == 0).sum()
+        wins += size * roc_auc_score(labels[test], model.decision_function(values[test, None]))
+        pairs += size
+    assert got.value == pytest.approx(wins / pairs, abs=1e-3)
+    assert got.low < got.value < got.high
+
+
+def test_direction_is_learnt_not_folded() -> None:
+    """A cue whose direction turns round between sources ends below 0.5 and is not called leaky."""
+    labels = np.tile([0, 1], 40)
+    sources = np.array([f"{label}{i // 40}" for i, label in enumerate(labels)])
+    turned = np.where(np.arange(80) < 40, labels, 1 - labels).astype(float)
+    got, kept, _ = audit.leak_auc(pd.DataFrame({"x": turned}), labels, sources, n_draws=20)
+    assert kept == "source"
+    assert got.value <= 0.5
+
+
+def test_small_images_are_counted_not_stretched(tmp_path: Path) -> None:
+    def make(label: str, number: int) -> tuple[bytes, str]:
+        side = 20 if number == 0 else 48
+        return images.encode_jpeg(scene(number, side, side), 90), "jpg"
+
+    report = run(tmp_path, make)
+    assert report.skipped == 2
+    with pytest.raises(ImageError, match="no image is as large"):
+        audit.audit(manifest.manifest_from_folder(tmp_path), tmp_path, Protocol(crop=64), n_draws=5)
+
+
+def test_too_few_images(tmp_path: Path) -> None:
+    df = build(tmp_path, plain)
+    with pytest.raises(ManifestError, match="at least two"):
+        audit.audit(df[df["label"] == "real"], tmp_path)
+    with pytest.raises(ManifestError, match="by source or by image"):
+        audit.audit(df, tmp_path, folds_by="moon", n_draws=5)
+
+
+def test_originals_are_audited_where_they_are_known(tmp_path: Path) -> None:
+    df = build(tmp_path, plain)
+    png = (df["label"] == "fake") & (np.arange(len(df)) % 12 != 0)
+    df = df.assign(orig_format=np.where(png, "PNG", "JPEG"), orig_width="512", orig_height="512", orig_quality="")
+    report = audit.audit(df, tmp_path, Protocol(crop=32), n_draws=30)
+    share = png.sum() / (df["label"] == "fake").sum()
+    assert report.result("as the originals lay", "is it a PNG").auc.value == pytest.approx(0.5 + share / 2)
+    assert report.result("as the originals lay", "size").auc.value == 0.5
+    with pytest.raises(KeyError):
+        report.result("as the originals lay", "colour")
+    assert audit.original_features(df.drop(columns="orig_quality")) is None
+
+
+def test_report_is_plain_data_and_repeats(tmp_path: Path) -> None:
+    first, second = run(tmp_path / "a", plain), run(tmp_path / "b", plain)
+    assert json.loads(json.dumps(first.to_dict())) == json.loads(json.dumps(second.to_dict()))
+    frame = first.to_frame()
+    assert list(frame.columns) == ["view", "cue", "kind", "auc", "low", "high", "folds", "clusters", "leaky"]
+    assert len(frame) == 2 * (len(audit.CUES) + 2)
+
+
+def test_sample_keeps_shares() -> None:
+    df = pd.DataFrame({"label": ["real"] * 300 + ["fake"] * 100, "generator": "", "source": ["a", "b"] * 200})
+    df["path"] = [f"{i}" for i in range(400)]
+    few = audit.sample_rows(df, 40, seed=1)
+    assert len(few) == 40
+    assert few["label"].value_counts().to_dict() == {"real": 30, "fake": 10}
+    assert few["source"].value_counts().to_dict() == {"a": 20, "b": 20}
+    assert few.index.is_monotonic_increasing
+    assert audit.sample_rows(df, 400) is df
+    assert set(audit.sample_rows(df, 40, seed=2)["path"]) != set(few["path"])
+
+
+@pytest.mark.slow
+def test_benchmark_is_matched_and_its_originals_were_not(benchmark_root: Path) -> None:
+    df = manifest.read_manifest(benchmark_root / "manifest.csv")
+    tested = df[(df["track"] == "main-240") & (df["split"] == "test") & (df["tier"] != "unseen-source")]
+    report = audit.audit(audit.sample_rows(tested, 600), benchmark_root, n_draws=50)
+    for cue in audit.CONTAINER_CUES:
+        assert report.result("as it lies", cue).auc.value == 0.5
+        assert not report.result("after matching", cue).leaky
+    assert 0.95 < report.result("as the originals lay", "is it a PNG").auc.value < 0.99

@@ -1,0 +1,95 @@
+import pytest
+import torch
+
+from helpers import quiz
+from helpers.metrics import wilson_interval
+from helpers.quiz import QuizError, TwoAlternativeQuiz
+from helpers.resynthesis import fit_patch_model
+
+
+def picture(seed: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    coarse = torch.rand((1, 3, 12, 13), generator=generator)
+    return (torch.nn.functional.interpolate(coarse, (120, 130), mode="bilinear")[0] * 255).to(torch.uint8)
+
+
+@pytest.fixture(scope="module")
+def pairs() -> list[quiz.Pair]:
+    photographs = {"a": picture(0), "b": picture(1)}
+    model = fit_patch_model(list(photographs.values()), patches=300, components=32)
+    return quiz.quiz_pairs(photographs, model, [4, 8, 32, 32, 8, 4])
+
+
+def test_pairs_show_the_same_crop_with_the_same_settings(pairs: list[quiz.Pair]) -> None:
+    assert len(pairs) == 6
+    for photograph, copy in pairs:
+        assert photograph.shape == copy.shape == (3, 96, 96)
+        assert not torch.equal(photograph, copy)
+        both = torch.stack([photograph.float().flatten(), copy.float().flatten()])
+        assert float(torch.corrcoef(both)[0, 1]) > 0.9
+
+
+def test_score_counts_and_carries_wilson(pairs: list[quiz.Pair]) -> None:
+    game = TwoAlternativeQuiz(pairs, seed=0)
+    assert game.score() is None
+    assert game.summary() == "No answers yet; 6 pairs are waiting."
+    assert set(game.truth) == {"left", "right"}
+    for number, side in enumerate(game.truth):
+        given = side if number != 2 else {"left": "right", "right": "left"}[side]
+        assert game.answer(given) is (number != 2)
+    assert (game.right, game.finished) == (5, True)
+    assert game.score() == wilson_interval(5, 6)
+    assert game.summary().startswith("5 of 6 right: 83%, 95 % interval 44% to 97%.")
+    assert game.summary().endswith("Guessing is not excluded.")
+    with pytest.raises(QuizError, match="all pairs"):
+        game.answer("left")
+
+
+def test_verdicts(pairs: list[quiz.Pair]) -> None:
+    opposite = {"left": "right", "right": "left"}
+    good, bad = (TwoAlternativeQuiz(pairs * 3, seed=1) for _ in range(2))
+    for side in good.truth:
+        good.answer(side)
+        bad.answer(opposite[side])
+    assert "above guessing" in good.summary()
+    assert "below guessing" in bad.summary()
+
+
+def test_impossible_quizzes(pairs: list[quiz.Pair]) -> None:
+    with pytest.raises(QuizError):
+        TwoAlternativeQuiz([])
+    with pytest.raises(QuizError, match="left or right"):
+        TwoAlternativeQuiz(pairs).answer("middle")
+
+
+def test_widget_is_alive(pairs: list[quiz.Pair]) -> None:
+    game = TwoAlternativeQuiz(pairs[:2], seed=0, zoom=1)
+    picture_, buttons, said = game.widget().children
+    first = picture_.value
+    assert "alt=" in first
+    assert "Pair 1 of 2" in first
+    left, right = buttons.children
+    left.click()
+    assert "Pair 2 of 2" in picture_.value
+    assert picture_.value != first
+    assert said.value.startswith("Right" if game.truth[0] == "left" else "Wrong")
+    right.click()
+    assert game.finished
+    assert left.disabled
+    assert right.disabled
+    assert "of 2 right" in said.value
+
+
+def test_the_picture_follows_the_truth(pairs: list[quiz.Pair]) -> None:
+    games = [TwoAlternativeQuiz(pairs, seed=seed, zoom=1) for seed in range(8)]
+    sides = {game.truth[0]: game.picture(0) for game in games}
+    assert set(sides) == {"left", "right"}
+    assert sides["left"] != sides["right"]
+
+
+def test_show_displays_a_stand_in(pairs: list[quiz.Pair], monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = []
+    monkeypatch.setattr(quiz, "display_widget", lambda widget, html, note: shown.append((html, note)))
+    TwoAlternativeQuiz(pairs, zoom=1).show()
+    assert "data:image/png" in shown[0][0]
+    assert "6 pairs" in shown[0][1]
