@@ -1,0 +1,41 @@
+"""The generator zoo: six GANs and six diffusion or flow models, small enough to be trained and read in an afternoon.
+
+>>> from helpers import generators
+>>> sorted(generators.RECIPES)[:3]
+['cosine', 'dcgan', 'ddpm']
+>>> images = generators.build("dcgan").sample(2, seed=0)  # fresh weights: noise; `load` brings the trained ones
+>>> tuple(images.shape), images.dtype
+((2, 3, 64, 64), torch.uint8)
+
+| module | what |
+|---|---|
+| base | the one interface: `sample(n, seed)` and `resynthesise(crops, seed)` |
+| blocks | upsampling in five ways, residual blocks, attention, the small U-Net |
+| gans, tasks | the generators that learn against a critic, and the game |
+| diffusion, transformer, latent | the processes that take noise away, and their networks |
+| recipes, training | the twelve by name, and their training |
+| crops, quality, release | the crops that they learn from, how near they come, what ships |
+
+Taught in: notebook 02
+"""
+
+from helpers.generators.base import ImageGenerator, NoiseSource, parameter_count
+from helpers.generators.crops import Crop, draw_crops, stack, zoo_photographs
+from helpers.generators.recipes import RECIPES, GeneratorError, Recipe, build, recipe
+from helpers.generators.release import load
+
+__all__ = [
+    "RECIPES",
+    "Crop",
+    "GeneratorError",
+    "ImageGenerator",
+    "NoiseSource",
+    "Recipe",
+    "build",
+    "draw_crops",
+    "load",
+    "parameter_count",
+    "recipe",
+    "stack",
+    "zoo_photographs",
+]
