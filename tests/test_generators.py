@@ -369,6 +369,20 @@ class TestSketch:
         assert (share <= 0.11).all()
         assert share.max() > 0.05
 
+    def test_bank_is_filled_before_training(self):
+        task = training.prepare_task("translation")
+        edges, colours = task.generator.bank_edges, task.generator.bank_colours
+        assert torch.equal(edges, task.average.bank_edges)
+        assert 0.02 < float(torch.stack([edges >> bit & 1 for bit in range(8)]).float().mean()) < 0.11
+        assert colours.max() <= 15
+        assert colours.float().std() > 1
+
+    def test_sketch_does_not_depend_on_precision(self, some_crops):
+        images = base.to_signed(some_crops)
+        with torch.autocast("cpu", torch.bfloat16):
+            found = gans.sketch(images)
+        assert torch.equal(found, gans.sketch(images))
+
     def test_flat_image_has_no_edges(self):
         assert not gans.edge_drawing(torch.zeros(1, 3, 64, 64)).any()
 

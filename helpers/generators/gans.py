@@ -221,7 +221,8 @@ def sketch(images: Tensor) -> Tensor:
     Returns:
         (n, 4, 64, 64): edges 0 or 1, then the colours of a 4 x 4 grid, -1..1 in 16 levels, enlarged bilinearly.
     """
-    return compose_sketch(edge_drawing(images), colour_grid(images))
+    with torch.autocast(images.device.type, enabled=False):  # the same sketch, whatever precision training uses
+        return compose_sketch(edge_drawing(images), colour_grid(images))
 
 
 def edge_drawing(images: Tensor) -> Tensor:

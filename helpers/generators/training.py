@@ -5,7 +5,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from helpers.fit import fit, read_log, save_weights, write_atomic
-from helpers.generators.base import parameter_count
+from helpers.generators.base import parameter_count, to_signed
 from helpers.generators.crops import CropDataset, draw_crops, stack, zoo_photographs
 from helpers.generators.gans import TranslationGenerator
 from helpers.generators.recipes import build_task, recipe
@@ -20,7 +20,7 @@ def prepare_task(name: str, seed: int = 0) -> ZooTask:
     task = build_task(name, seed)
     if isinstance(task.generator, TranslationGenerator) and isinstance(task.average, TranslationGenerator):
         n = len(task.generator.bank_edges)
-        images = stack(draw_crops(zoo_photographs("train"), n, BANK_SEED))
+        images = to_signed(stack(draw_crops(zoo_photographs("train"), n, BANK_SEED)))
         for generator in (task.generator, task.average):
             generator.fill_bank(images)
     return task
