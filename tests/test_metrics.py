@@ -9,6 +9,7 @@ from sklearn.metrics import roc_auc_score
 
 from helpers import metrics
 from helpers.metrics import MetricError
+from helpers.metrics.ranking import RANKING, Ranked
 
 
 @given(
@@ -29,11 +30,9 @@ def test_auc_is_mann_whitney(labels: list[int], data: st.DataObject) -> None:
 def test_weighted_ranks_agree_with_scikit_learn() -> None:
     rng = np.random.default_rng(0)
     truth, scores = rng.integers(0, 2, 200), rng.integers(0, 30, 200).astype(float)
-    ranked = metrics._Ranked(truth, scores)
-    for _ in range(5):
-        weights = rng.integers(0, 4, 200).astype(float)
-        wins, pairs = ranked.count(weights)
-        assert wins / pairs == pytest.approx(roc_auc_score(truth, scores, sample_weight=weights))
+    weights = rng.integers(0, 4, (5, 200)).astype(float)
+    areas = RANKING["auc"](*Ranked(truth, scores).rates(weights))
+    assert areas == pytest.approx([roc_auc_score(truth, scores, sample_weight=each) for each in weights])
 
 
 @pytest.mark.parametrize(
