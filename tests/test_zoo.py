@@ -145,6 +145,19 @@ class TestCommands:
         assert isinstance(result.exception, NaturalTracesError)
         assert json.loads(result.output)[0]["path"] == "curves/x.csv"
 
+    def test_sample_check_compares_with_what_ships(self, copied, monkeypatch):
+        words = ["sample", "--check", "--count", "4", "--folder", str(copied), "--json"]
+        monkeypatch.setattr("helpers.commands.zoo.RECIPES", {name: RECIPES[name] for name in ("dcgan", "lsgan")})
+        result = CliRunner().invoke(app, words)
+        assert result.exit_code == 0, result.output
+        assert json.loads(result.output) == [
+            {"generator": name, "identical": 4, "of": 4, "largest": 0} for name in ("dcgan", "lsgan")
+        ]
+        save_weights(build("dcgan", seed=1), copied / "weights" / "dcgan.safetensors", half=True)
+        result = CliRunner().invoke(app, words)
+        assert isinstance(result.exception, NaturalTracesError)
+        assert json.loads(result.output)[0]["largest"] > release.LARGEST_ROUNDING
+
     def test_list(self):
         result = CliRunner().invoke(app, ["list", "--json"])
         assert [row["name"] for row in json.loads(result.output)] == list(RECIPES)
@@ -198,7 +211,8 @@ class TestShipped:
         assert container.verify(SHIPPED) == []
 
     def test_stays_within_its_size(self):
-        assert sum(int(entry["bytes"]) for entry in container.list_files(SHIPPED).values()) < 14e6
+        """Grain hardly compresses: 1664 images of 12 kB hold 13 MB without loss, weights half a megabyte each."""
+        assert sum(int(entry["bytes"]) for entry in container.list_files(SHIPPED).values()) < 21e6
 
     def test_twelve_generators_and_as_many_matched_crops(self):
         df, root = catalog.load("zoo")

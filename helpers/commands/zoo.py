@@ -69,13 +69,17 @@ def sample(
     folder: Folder = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make all images again from the weights, and the container and manifest with them."""
+    """Make all images again from the weights, and the container and manifest with them.
+
+    On the machine that made them the images come out the same bit for bit; another processor may round a few values to
+    the neighbouring level, which --check tells and lets pass.
+    """
     folder = folder or release.zoo_folder()
     if check:
-        same = release.check_samples(folder, list(RECIPES), count)
-        _print(pd.DataFrame([{"generator": k, "identical": v, "of": count} for k, v in same.items()]), as_json)
-        if any(found < count for found in same.values()):
-            raise NaturalTracesError("some images differ from the shipped ones; on another processor that is expected")
+        found = release.check_samples(folder, list(RECIPES), count)
+        _print(found, as_json)
+        if found["largest"].max() > release.LARGEST_ROUNDING:
+            raise NaturalTracesError(f"an image differs by more than {release.LARGEST_ROUNDING} levels from what ships")
         return
     df = release.sample_all(folder, progress=lambda names: tqdm(names, unit="generator"))
     release.write_listing(folder)
