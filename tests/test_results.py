@@ -30,6 +30,13 @@ def test_recorded_statistics_can_be_made_again(project: Path, name: str) -> None
     assert measured == pytest.approx({key: recorded[key] for key in measured}, rel=1e-6)
 
 
+def test_no_file_of_the_zoo_gives_its_label_away(project: Path) -> None:
+    results = read(project, "audit_zoo.json")["parts"]["all"]["results"]
+    areas = [row["auc"]["value"] for row in results if row["kind"] == "container"]
+    assert len(areas) == 12
+    assert max(areas) <= 0.6
+
+
 def test_every_result_names_its_command(project: Path) -> None:
     folder = project / "data" / "results"
     listed = (folder / "README.md").read_text(encoding="utf-8")
