@@ -26,9 +26,8 @@ from numpy.typing import NDArray
 
 from helpers.errors import NaturalTracesError
 from helpers.manifest import LABELS
-from helpers.metrics import Interval, cluster_weights
+from helpers.metrics import Interval, cluster_weights, difference_interval, rate_interval
 from helpers.metrics.calibration import N_BINS, bins
-from helpers.metrics.intervals import percentiles
 from helpers.metrics.ranking import RANKING, Ranked
 
 __all__ = [
@@ -303,7 +302,7 @@ def evaluate(
         return np.stack([run.measure(*parts, real, fake) for run in scored])
 
     draws = _simulate(design, measure, n_draws, seed)
-    rows, means = _summaries(design, draws, METRICS, level)
+    rows, means = _summaries(design, draws, METRICS, _around(rate_interval, level))
     return Report("values", rows, means, tuple(map(float, limits)), len(runs), cluster, n_draws, seed, level)
 
 
@@ -357,7 +356,7 @@ def compare(
         return np.stack([numbers[one] - numbers[other] for one, other in pairs])
 
     draws = _simulate(design, measure, n_draws, seed)
-    rows, means = _summaries(design, draws, tuple(RANKING), level)
+    rows, means = _summaries(design, draws, tuple(RANKING), _around(difference_interval, level))
     return Report("differences", rows, means, (), n_runs, cluster, n_draws, seed, level)
 
 
@@ -575,36 +574,39 @@ def _weights(parts: Sequence[_Part], n_draws: int, seed: int) -> Iterator[dict[s
         yield {name: np.stack(list(islice(stream, take))) for name, stream in streams.items()}
 
 
+Around = Callable[[float, Floats, tuple[int, ...]], Interval]
+
+
+def _around(kind: Callable[..., Interval], level: float) -> Around:
+    """Make the function that puts an interval around a value, from its draws and the clusters of each class in it."""
+    return lambda value, draws, counts: kind(value, draws, level=level, n=sum(counts), smallest=min(counts))
+
+
 def _summaries(
-    design: _Design, draws: Mapping[tuple[str, str], Floats], names: Sequence[str], level: float
+    design: _Design, draws: Mapping[tuple[str, str], Floats], names: Sequence[str], around: Around
 ) -> tuple[tuple[Row, ...], tuple[Mean, ...]]:
     """Turn draws into rows and means."""
     groups = {"unseen": tuple(n for n in design.fakes if n not in design.seen), "seen": tuple(sorted(design.seen))}
     rows, means = [], []
     for tier, real in design.reals.items():
         for name, fake in design.fakes.items():
-            count = real.clusters.n + fake.clusters.n
-            metrics = _intervals(draws[tier, name].mean(0), names, level, count)
+            metrics = _intervals(draws[tier, name], names, around, real.clusters.n, fake.clusters.n)
             sizes, clusters = (len(real.rows), len(fake.rows)), (real.clusters, fake.clusters)
             rows.append(Row(tier, name, design.families[name], name in design.seen, *sizes, *clusters, metrics))
         for over, members in groups.items():
             if members:
-                count = real.clusters.n + sum(design.fakes[name].clusters.n for name in members)
                 runs = np.mean([draws[tier, name] for name in members], axis=0)
+                fakes = sum(design.fakes[name].clusters.n for name in members)
+                metrics = _intervals(runs, names, around, real.clusters.n, fakes)
                 per_run = {name: tuple(map(float, runs[:, place, 0])) for place, name in enumerate(names)}
-                metrics = _intervals(runs.mean(0), names, level, count)
                 means.append(Mean(tier, over, members, metrics, MappingProxyType(per_run)))
     return tuple(rows), tuple(means)
 
 
-def _intervals(draws: Floats, names: Sequence[str], level: float, count: int) -> Mapping[str, Interval]:
-    """Turn (M, 1 + draws) numbers into intervals."""
+def _intervals(runs: Floats, names: Sequence[str], around: Around, real: int, fake: int) -> Mapping[str, Interval]:
+    """Turn (runs, M, 1 + draws) numbers into intervals; `real` and `fake` count clusters."""
+    of_one_class = {"accuracy_real": (real,), "accuracy_fake": (fake,)}
     found = {}
-    for name, (value, *drawn) in zip(names, draws.tolist(), strict=True):
-        values = np.array(drawn)
-        if name == "ece":
-            # Resampling adds scatter to every bin, and so raises each draw: without the shift an interval could lie
-            # above its own value.
-            values = np.clip(values - values.mean() + value, 0, 1)
-        found[name] = Interval(value, *percentiles(values, level), level, count)
+    for name, (value, *draws) in zip(names, runs.mean(0).tolist(), strict=True):
+        found[name] = around(value, np.array(draws), of_one_class.get(name, (real, fake)))
     return MappingProxyType(found)

@@ -21,7 +21,14 @@ from helpers.metrics.calibration import (
     threshold_of_best_accuracy,
 )
 from helpers.metrics.checks import MetricError, balanced_weights
-from helpers.metrics.intervals import Interval, cluster_bootstrap, cluster_weights, wilson_interval
+from helpers.metrics.intervals import (
+    Interval,
+    cluster_bootstrap,
+    cluster_weights,
+    difference_interval,
+    rate_interval,
+    wilson_interval,
+)
 from helpers.metrics.ranking import (
     auc,
     auc_interval,
@@ -46,10 +53,12 @@ __all__ = [
     "calibration_error",
     "cluster_bootstrap",
     "cluster_weights",
+    "difference_interval",
     "equal_error_rate",
     "fit_isotonic",
     "fit_temperature",
     "ranking_intervals",
+    "rate_interval",
     "reliability_curve",
     "threshold_at_fpr",
     "threshold_of_best_accuracy",

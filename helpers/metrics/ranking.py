@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from helpers.metrics.checks import MetricError, balanced_weights, checked
-from helpers.metrics.intervals import Interval, cluster_weights, percentiles
+from helpers.metrics.intervals import Interval, cluster_weights, percentiles, rate_interval
 
 __all__ = [
     "RANKING",
@@ -198,7 +198,9 @@ def ranking_intervals(
     seed: int = 0,
     level: float = 0.95,
 ) -> dict[str, Interval]:
-    """Compute every number of `RANKING` with a percentile interval from a cluster bootstrap, stratified by label.
+    """Compute every number of `RANKING` with an interval from a cluster bootstrap, stratified by label.
+
+    See `rate_interval` for how the ends follow from the draws. TPR at 1 % FPR needs some hundred real images.
 
     Args:
         labels: (N,) 0 real, 1 fake; both must occur.
@@ -218,11 +220,12 @@ def ranking_intervals(
     Taught in: notebook 06.
     """
     truth, values = checked(labels, scores)
-    ranked = Ranked(truth, values)
-    weights, count = cluster_weights(groups, strata=truth, n_draws=n_draws, seed=seed)
+    ranked, names = Ranked(truth, values), np.asarray(groups)
+    weights, count = cluster_weights(names, strata=truth, n_draws=n_draws, seed=seed)
     once, drawn = ranked.rates(np.ones((1, len(truth)))), ranked.rates(np.stack(list(weights)))
+    smallest = min(len(np.unique(names[truth == label])) for label in (0, 1))
     return {
-        name: Interval(float(compute(*once)[0]), *percentiles(compute(*drawn), level), level, count)
+        name: rate_interval(float(compute(*once)[0]), compute(*drawn), level=level, n=count, smallest=smallest)
         for name, compute in RANKING.items()
     }
 
