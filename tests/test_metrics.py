@@ -9,7 +9,6 @@ from sklearn.metrics import roc_auc_score
 
 from helpers import metrics
 from helpers.metrics import MetricError
-from helpers.metrics.ranking import RANKING, Ranked
 
 
 @given(
@@ -25,14 +24,6 @@ def test_auc_is_mann_whitney(labels: list[int], data: st.DataObject) -> None:
     interval = metrics.auc_interval(labels, scores, range(len(labels)), n_draws=5)
     assert interval.value == pytest.approx(expected)
     assert metrics.auc(labels, -scores) == pytest.approx(1 - expected)
-
-
-def test_weighted_ranks_agree_with_scikit_learn() -> None:
-    rng = np.random.default_rng(0)
-    truth, scores = rng.integers(0, 2, 200), rng.integers(0, 30, 200).astype(float)
-    weights = rng.integers(0, 4, (5, 200)).astype(float)
-    areas = RANKING["auc"](*Ranked(truth, scores).rates(weights))
-    assert areas == pytest.approx([roc_auc_score(truth, scores, sample_weight=each) for each in weights])
 
 
 @pytest.mark.parametrize(
@@ -135,3 +126,46 @@ def test_no_share(successes: int, trials: int) -> None:
 
 def test_interval_reads_well() -> None:
     assert str(metrics.Interval(0.5, 0.25, 0.75, 0.95, 4)) == "0.500 [0.250, 0.750]"
+
+
+def test_rate_interval_is_symmetric_in_the_logit() -> None:
+    draws = 0.8 + 0.02 * norm.ppf((np.arange(2000) + 0.5) / 2000)
+    wide, narrow = (metrics.rate_interval(0.8, draws, level=0.95, n=99, smallest=n) for n in (6, 100_000))
+    reach = 1.96 * 0.02 / (0.8 * 0.2)
+    centre = math.log(0.8 / 0.2)
+    assert narrow.low == pytest.approx(1 / (1 + math.exp(reach - centre)), abs=1e-4)
+    assert narrow.high == pytest.approx(1 / (1 + math.exp(-reach - centre)), abs=1e-4)
+    logits = [math.log(end / (1 - end)) - centre for end in (wide.low, wide.high)]
+    assert logits == pytest.approx([-reach * 2.5706 / 1.96, reach * 2.5706 / 1.96], rel=1e-2)  # Student's t, 5 degrees
+    assert narrow.n == 99
+    near_one = metrics.rate_interval(0.999, np.array([0.99, 1.0, 1.0]), level=0.95, n=9, smallest=9)
+    assert 0 < near_one.low < 0.999 < near_one.high < 1
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0, 1 - 1e-15])
+def test_a_perfect_rate_is_not_certain(value: float) -> None:
+    found = metrics.rate_interval(value, np.full(10, value), level=0.95, n=60, smallest=20)
+    expected = metrics.wilson_interval(20 * round(value), 20)
+    assert (found.value, found.low, found.high, found.n) == (value, expected.low, expected.high, 60)
+    assert found.high - found.low > 0.1
+
+
+def test_difference_interval_is_symmetric() -> None:
+    rng = np.random.default_rng(4)
+    found = metrics.difference_interval(-0.1, rng.normal(0, 0.05, 20_000), level=0.9, n=80, smallest=11)
+    assert (found.low + found.high) / 2 == pytest.approx(-0.1)
+    assert found.high - found.low == pytest.approx(2 * 1.8125 * 0.05, rel=0.02)  # Student's t, 10 degrees
+    assert metrics.difference_interval(0.0, np.zeros(5), level=0.95, n=4, smallest=1).high == 0
+
+
+def test_weights_draw_whole_clusters_within_strata() -> None:
+    groups, strata = np.array(list("aabbccdd")), np.repeat([0, 1], [6, 2])
+    draws, count = metrics.cluster_weights(groups, strata=strata, n_draws=400, seed=[1, 2])
+    table = np.stack(list(draws))
+    assert (table.shape, count) == ((400, 8), 4)
+    assert (table[:, ::2] == table[:, 1::2]).all()
+    assert (table[:, :6:2].sum(1) == 3).all()
+    assert (table[:, 6] == 1).all()  # the only cluster of its stratum
+    assert table[:, :6].mean(0) == pytest.approx(np.ones(6), abs=0.15)
+    again, _ = metrics.cluster_weights(groups, strata=strata, n_draws=400, seed=[1, 2])
+    assert (np.stack(list(again)) == table).all()
