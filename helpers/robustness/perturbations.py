@@ -135,8 +135,7 @@ def blur(img: Image, sigma: float) -> Image:
     Raises:
         RobustnessError: Sigma is negative.
     """
-    if not (math.isfinite(sigma) and sigma >= 0):
-        raise RobustnessError(f"the blur's sigma must not be negative, got {sigma}")
+    _check_sigma(sigma, "blur")
     if sigma == 0:
         return img.clone()
     sides = [2 * min(math.ceil(3 * sigma), side - 1) + 1 for side in (img.shape[2], img.shape[1])]
@@ -159,8 +158,7 @@ def add_noise(img: Image, sigma: float, generator: torch.Generator) -> Image:
     Raises:
         RobustnessError: Sigma is negative.
     """
-    if not (math.isfinite(sigma) and sigma >= 0):
-        raise RobustnessError(f"the noise's sigma must not be negative, got {sigma}")
+    _check_sigma(sigma, "noise")
     return _as_image(to_float(img) + sigma / 255 * torch.randn(img.shape, generator=generator))
 
 
@@ -419,6 +417,11 @@ def _whole(value: float, name: str) -> int:
     if value != math.floor(value):
         raise RobustnessError(f"the {name} must be a whole number, got {value}")
     return int(value)
+
+
+def _check_sigma(sigma: float, name: str) -> None:
+    if not (math.isfinite(sigma) and sigma >= 0):
+        raise RobustnessError(f"the {name}'s sigma must not be negative, got {sigma}")
 
 
 def _as_image(values: torch.Tensor) -> Image:
