@@ -1,0 +1,125 @@
+"""`python -m helpers evaluate`: from a detector and a manifest to a report with intervals."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import pandas as pd
+import typer
+from rich.console import Console
+from rich.table import Table
+from tqdm import tqdm
+
+from helpers.commands.train import load_rows
+from helpers.detector import Detector, DetectorError, load_detector
+from helpers.evaluation import Report, compare
+from helpers.evaluation import evaluate as make_report
+from helpers.images import Image, decode, encode_jpeg, read_image
+from helpers.manifest import resolve
+
+SHOWN = ("ap", "auc", "accuracy", "accuracy_real", "accuracy_fake", "ece")
+
+
+def score_table(
+    detector: Detector,
+    df: pd.DataFrame,
+    root: Path | None,
+    *,
+    change: Callable[[Image], Image] | None = None,
+    quiet: bool = True,
+) -> pd.DataFrame:
+    """Score every row of a manifest.
+
+    Args:
+        detector: A trained detector.
+        df: Manifest rows.
+        root: Folder of relative paths.
+        change: What happens to each image before it is scored, such as a re-encoding.
+        quiet: Show no progress.
+
+    Returns:
+        The rows with `score` and `probability`.
+    """
+    paths = tqdm(df["path"], unit="image", disable=quiet or None, leave=False)
+    images = (read_image(resolve(str(path), root)) for path in paths)
+    scores = detector.score(map(change, images) if change else images)
+    return df.assign(score=scores, probability=detector.probability(scores))
+
+
+def evaluate(
+    detector: Annotated[
+        list[Path], typer.Option(help="Folder of a trained detector; repeated: runs (seeds) of one detector.")
+    ],
+    manifest: Annotated[str, typer.Option(help="Manifest file, or a name in the catalog.")] = "benchmark",
+    root: Annotated[Path | None, typer.Option(help="Folder of the manifest's relative paths.")] = None,
+    where: Annotated[list[str] | None, typer.Option(help="Keep rows with column=value[,value] or !=.")] = None,
+    split: Annotated[str, typer.Option(help="Split to evaluate; 'all' for every row.")] = "test",
+    against: Annotated[
+        list[Path] | None, typer.Option(help="Another detector's folder(s): report the paired differences.")
+    ] = None,
+    jpeg: Annotated[int, typer.Option(min=0, max=100, help="Re-encode everything at this quality first; 0: not.")] = 0,
+    cluster: Annotated[str, typer.Option(help="Resample by: auto, source, image, or a column.")] = "auto",
+    draws: Annotated[int, typer.Option(min=1, help="Bootstrap draws.")] = 1000,
+    scores: Annotated[Path | None, typer.Option(help="Also write all scores to this CSV file.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Report AP, AUC, accuracy at the stored threshold, ECE: per generator and kind of real, with 95 % intervals."""
+    df, place = load_rows(manifest, root, where)
+    df = df if split == "all" else df[df["split"] == split].reset_index(drop=True)
+    if df.empty:
+        raise DetectorError(f"no image of split {split}")
+
+    def change(img: Image) -> Image:
+        return decode(encode_jpeg(img, jpeg))
+
+    def tables_of(folders: list[Path]) -> tuple[list[Detector], list[pd.DataFrame]]:
+        loaded = [load_detector(folder) for folder in folders]
+        return loaded, [score_table(one, df, place, change=change if jpeg else None, quiet=as_json) for one in loaded]
+
+    detectors, tables = tables_of(detector)
+    if scores is not None:
+        columns = ["path", "label", "generator", "source", "score", "probability"]
+        pd.concat([table[columns].assign(run=run) for run, table in enumerate(tables)]).to_csv(
+            scores, index=False, float_format="%.5g", lineterminator="\n"
+        )
+    history = detectors[0].history
+    known = {"seen_generators": history["generators"], "seen_sources": history["sources"]}
+    rivals: list[Detector] = []
+    if against:
+        rivals, others = tables_of(against)
+        report = compare(tables, others, **known, cluster=cluster, n_draws=draws)
+    else:
+        report = make_report(
+            tables, [one.threshold for one in detectors], **known, cluster=cluster, n_draws=draws
+        )
+    head = {
+        "detector": detectors[0].name,
+        "against": rivals[0].name if rivals else None,
+        "manifest": Path(manifest).name,
+        "where": where or [],
+        "split": split,
+        "jpeg": jpeg,
+        "images": len(df),
+        "seeds": [one.config.seed for one in detectors],
+    }
+    if as_json:
+        typer.echo(json.dumps({**head, **report.to_dict()}, indent=1))
+        return
+    _print(report, f"{head['detector']}: {len(df):,} images, {len(detectors)} run(s)")
+
+
+def _print(report: Report, title: str) -> None:
+    """Print means and rows, one line for each."""
+    shown = Table("reals", "generator", *SHOWN, title=title, title_justify="left")
+    for mean in report.means:
+        cells = [_cell(mean.metrics, name) for name in SHOWN]
+        shown.add_row(mean.tier, f"mean of {len(mean.generators)} {mean.over}", *cells, style="bold")
+    for row in report.rows:
+        shown.add_row(row.tier, row.generator, *[_cell(row.metrics, name) for name in SHOWN])
+    Console(width=max(150, Console().width)).print(shown)
+
+
+def _cell(metrics: object, name: str) -> str:
+    value = dict(metrics).get(name)  # type: ignore[call-overload]
+    return f"{value.value:.3f} [{value.low:.3f}, {value.high:.3f}]" if value else "-"

@@ -1,0 +1,354 @@
+"""What every detector has in common: from images to scores, from validation images to a threshold, from memory to disk.
+
+    fit(train, val) -> score(images) -> threshold and calibration (validation images only) -> save / load
+
+A detector is a network whose `logit` says how fake a batch of equally large squares looks. An image of any size is
+seen through up to four native windows, never resized; its score is their mean.
+
+Taught in: notebooks 04 and 06.
+"""
+
+import importlib
+import json
+import tomllib
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from helpers.errors import NaturalTracesError
+from helpers.fit import FitConfig, load_weights, save_weights, write_atomic
+from helpers.images import Image
+from helpers.metrics import TemperatureScaling, auc, fit_temperature, threshold_of_best_accuracy
+from helpers.training_data import Augmentation, ImageSet
+
+__all__ = [
+    "DETECTORS",
+    "Detector",
+    "DetectorConfig",
+    "DetectorError",
+    "load_detector",
+    "make_detector",
+    "read_config",
+    "windows",
+]
+
+SCORES = ("head", "proximity", "both", "stage1")
+"""What `ntf` judges by: the classifying head, the distance from the natural traces, both, or stage 1 alone."""
+WEIGHTS, CARD = "weights.safetensors", "card.json"
+BATCH = 16
+
+
+class DetectorError(NaturalTracesError):
+    """A detector that is not known, not trained, or not where it should be."""
+
+
+@dataclass(frozen=True)
+class DetectorConfig:
+    """Everything that decides what a detector becomes, apart from the images.
+
+    Attributes:
+        detector: One of `DETECTORS`.
+        backbone: "tracenet" or a timm name.
+        view: What the backbone sees, of `helpers.networks.VIEWS`.
+        backbone_weights: Safetensors file for a timm backbone, or "".
+        embedding: Length of the embeddings.
+        size: Side of a training crop in pixels.
+        jpeg: Chance that a training crop is encoded once more, label-blind.
+        qualities: Lowest and highest quality of that encoding.
+        window: Side of a scoring window in pixels.
+        windows: Most windows of one image.
+        steps: Steps of the supervised stage.
+        mapping_steps: Steps of stage 1.
+        batch_size: Crops per step; in stage 1 a quarter as many photographs, with four views each.
+        learning_rate: At its highest.
+        seed: Seed of weights, crops and order.
+        terms: Weights of stage 1, see `helpers.trace_mapping.TraceTerms`.
+        breakers: Ways to break traces in stage 1; empty for all.
+        prototypes: Size of the bank of natural traces.
+        transfer: Weights and temperatures of stage 2, see `helpers.soft_transfer.TransferTerms`.
+        score: One of `SCORES`.
+        num_workers: Processes that load data.
+    """
+
+    detector: str = "ntf"
+    backbone: str = "tracenet"
+    view: str = "bank"
+    backbone_weights: str = ""
+    embedding: int = 64
+    size: int = 96
+    jpeg: float = 0.5
+    qualities: tuple[int, int] = (65, 96)
+    window: int = 240
+    windows: int = 4
+    steps: int = 1500
+    mapping_steps: int = 500
+    batch_size: int = 48
+    learning_rate: float = 2e-3
+    seed: int = 0
+    terms: Mapping[str, float] = field(default_factory=dict)
+    breakers: tuple[str, ...] = ()
+    prototypes: int = 16
+    transfer: Mapping[str, Any] = field(default_factory=dict)
+    score: str = "both"
+    num_workers: int = 0
+
+    def __post_init__(self) -> None:
+        if self.score not in SCORES:
+            raise DetectorError(f"score must be one of {', '.join(SCORES)}, not {self.score}")
+
+    @property
+    def augmentation(self) -> Augmentation:
+        """How training crops are cut and encoded."""
+        return Augmentation(self.size, self.jpeg, self.qualities)
+
+    def fit_config(self, steps: int, batch_size: int | None = None) -> FitConfig:
+        """Settings of one run of the loop."""
+        return FitConfig(
+            steps=steps,
+            batch_size=batch_size or self.batch_size,
+            seed=self.seed,
+            num_workers=self.num_workers,
+            channels_last=True,
+            checkpoint_every=250,
+            log_every=25,
+        )
+
+
+def read_config(path: Path, **changes: Any) -> DetectorConfig:  # noqa: ANN401
+    """Read a configuration.
+
+    Args:
+        path: TOML file with entries of `DetectorConfig`.
+        changes: Entries that replace those of the file.
+
+    Returns:
+        The configuration.
+
+    Raises:
+        DetectorError: The file is missing, is no TOML, or has an unknown entry.
+    """
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise DetectorError(f"{path.name}: cannot be read: {error}") from None
+    return replace(config_from(values, path.name), **changes)
+
+
+def config_from(values: Mapping[str, Any], name: str = "configuration") -> DetectorConfig:
+    """Make a configuration from plain values; lists become tuples."""
+    unknown = set(values) - {entry.name for entry in fields(DetectorConfig)}
+    if unknown:
+        raise DetectorError(f"{name}: unknown entries {', '.join(sorted(unknown))}")
+    plain: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
+    return DetectorConfig(**plain)
+
+
+def batches(images: Tensor, size: int) -> Iterator[Tensor]:
+    """Cut a batch into smaller ones."""
+    return (images[start : start + size] for start in range(0, len(images), size))
+
+
+def windows(img: Image, size: int, most: int) -> list[Image]:
+    """Cut native windows out of an image: all of it if it is small, else up to four near its corners' diagonals.
+
+    Args:
+        img: uint8 (3, H, W).
+        size: Side of a window in pixels; a shorter side of the image stays whole.
+        most: 1 (the middle) to 4.
+
+    Returns:
+        Windows, uint8 (3, min(H, size), min(W, size)).
+
+    >>> [w.shape for w in windows(torch.zeros(3, 64, 500, dtype=torch.uint8), 240, 4)]
+    [torch.Size([3, 64, 240]), torch.Size([3, 64, 240])]
+    """
+    height, width = img.shape[-2:]
+    tall, wide = min(size, height), min(size, width)
+    shares = (0.5,) if most < 4 else (0.25, 0.75)
+    tops = sorted({round((height - tall) * share) for share in shares})
+    lefts = sorted({round((width - wide) * share) for share in shares})
+    places = [(top, left) for top in tops for left in lefts][:most]
+    return [img[:, top : top + tall, left : left + wide] for top, left in places]
+
+
+class Detector(nn.Module):
+    """A network with a score, a threshold and a calibration.
+
+    Args:
+        config: Settings.
+
+    Attributes:
+        threshold: Score from which on an image is called fake; fixed on validation images.
+        calibration: Score -> probability of being fake; fixed on validation images.
+        history: What training saw: generators, sources, counts.
+    """
+
+    name: ClassVar[str] = ""
+
+    def __init__(self, config: DetectorConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.threshold, self.calibration = 0.0, TemperatureScaling(1.0, 0.0)
+        self.history: dict[str, Any] = {}
+
+    @abstractmethod
+    def logit(self, images: Tensor) -> Tensor:
+        """(n, 3, H, W), 0..255, uint8 or float -> (n,); higher means more fake. Differentiable where a network is."""
+
+    @abstractmethod
+    def embed(self, images: Tensor) -> Tensor:
+        """(n, 3, H, W), 0..255 -> the vectors that the detector judges by, (n, d)."""
+
+    @abstractmethod
+    def learn(self, train: ImageSet, out: Path) -> None:
+        """Train on labelled images.
+
+        Args:
+            train: Images of the train split.
+            out: Folder for checkpoints and logs.
+        """
+
+    def fit(self, train: ImageSet, val: ImageSet, out: Path) -> "Detector":
+        """Train, then fix threshold and calibration on validation images.
+
+        Args:
+            train: Images to learn from.
+            val: Images to choose by; never test images.
+            out: Folder for checkpoints and logs.
+
+        Returns:
+            The same detector, ready to score.
+        """
+        self.learn(train, out)
+        self.eval()
+        scores = self.settle(val)
+        known = train.manifest
+        self.history = {
+            "generators": sorted(set(known["generator"]) - {""}),
+            "sources": sorted(set(known["source"])),
+            "real": int((known["label"] == "real").sum()),
+            "fake": int((known["label"] == "fake").sum()),
+            "validation_images": len(val),
+            "validation_auc": round(auc(val.labels, scores), 4),
+        }
+        return self
+
+    def settle(self, val: ImageSet) -> NDArray[np.float64]:
+        """Fix threshold and calibration on validation images; return their scores."""
+        scores = self.score(val.images())
+        self.threshold = threshold_of_best_accuracy(val.labels, scores)
+        self.calibration = fit_temperature(val.labels, scores)
+        return scores
+
+    @torch.inference_mode()
+    def score(self, images: Iterable[Image]) -> NDArray[np.float64]:
+        """Score images of any sizes.
+
+        Args:
+            images: Each uint8 (3, H, W), both sides at least 32.
+
+        Returns:
+            (N,); higher means more fake.
+        """
+        self.eval()
+        device = next(iter(self.parameters()), torch.empty(0)).device
+        scores: list[float] = []
+        stream = iter(images)
+        while batch := list(islice(stream, BATCH)):
+            cut = [(number, view) for number, img in enumerate(batch) for view in self._windows(img)]
+            found = np.zeros((len(batch), 2))
+            for shape in {view.shape for _, view in cut}:
+                numbers = [number for number, view in cut if view.shape == shape]
+                stack = torch.stack([view for _, view in cut if view.shape == shape]).to(device)
+                values = torch.cat([self.logit(part) for part in batches(stack, BATCH)]).double().cpu().numpy()
+                np.add.at(found, numbers, np.stack([values, np.ones(len(values))], axis=1))
+            scores += (found[:, 0] / found[:, 1]).tolist()
+        return np.array(scores)
+
+    def _windows(self, img: Image) -> list[Image]:
+        if min(img.shape[-2:]) < 32:
+            raise DetectorError(f"an image of {img.shape[-1]} x {img.shape[-2]} pixels is too small: 32 are needed")
+        return windows(img, self.config.window, self.config.windows)
+
+    def probability(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Turn scores into calibrated probabilities of being fake (for as many fakes as reals)."""
+        return self.calibration.apply(scores)
+
+    def save(self, folder: Path, notes: Mapping[str, Any] | None = None) -> None:
+        """Write weights (half precision) and card.
+
+        Args:
+            folder: Where to; it is made.
+            notes: Further entries of the card.
+        """
+        card = {
+            "detector": self.name,
+            "config": asdict(self.config),
+            "threshold": self.threshold,
+            "calibration": asdict(self.calibration),
+            "training": self.history,
+            "parameters": sum(parameter.numel() for parameter in self.parameters()),
+            **(notes or {}),
+        }
+        save_weights(self, folder / WEIGHTS, metadata={"detector": self.name}, half=True)
+        write_atomic(folder / CARD, (json.dumps(card, indent=2) + "\n").encode())
+
+
+DETECTORS: dict[str, type[Detector]] = {}
+"""Every detector by its name; filled by `helpers.ntf` and `helpers.baselines`."""
+
+
+def register(kind: type[Detector]) -> type[Detector]:
+    """Add a class of detectors under its name."""
+    DETECTORS[kind.name] = kind
+    return kind
+
+
+def make_detector(config: DetectorConfig) -> Detector:
+    """Make an untrained detector whose fresh weights depend on the seed alone.
+
+    Raises:
+        DetectorError: There is no such detector.
+    """
+    for module in ("ntf", "baselines"):  # they register themselves
+        importlib.import_module(f"helpers.{module}")
+
+    if config.detector not in DETECTORS:
+        raise DetectorError(f"{config.detector}: no such detector (known: {', '.join(sorted(DETECTORS))})")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        return DETECTORS[config.detector](config)
+
+
+def load_detector(folder: Path) -> Detector:
+    """Read a detector that `save` wrote.
+
+    Args:
+        folder: Holds weights and card.
+
+    Returns:
+        The detector, ready to score.
+
+    Raises:
+        DetectorError: There is no readable card.
+        StorageError: The weights are unsound.
+    """
+    try:
+        card = json.loads((folder / CARD).read_text(encoding="utf-8"))
+        config = config_from(card["config"], CARD)
+        detector = make_detector(config)
+        detector.threshold = float(card["threshold"])
+        detector.calibration = TemperatureScaling(**card["calibration"])
+        detector.history = dict(card["training"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DetectorError(f"{folder}: holds no detector: {error}") from None
+    load_weights(detector, folder / WEIGHTS)
+    return detector.eval()

@@ -1,0 +1,166 @@
+"""Networks that look at an image through a residual and describe it by one vector.
+
+    image uint8 -> InputView (what is looked at) -> backbone (features) -> heads
+
+`TraceNet` is the small default, made for residuals and two cores. Any other backbone comes from timm by its name.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from helpers.errors import NaturalTracesError
+from helpers.fit import read_weights
+from helpers.residuals import difference_residual, median_residual
+
+__all__ = ["VIEWS", "Backbone", "InputView", "NetworkError", "TraceNet", "build_backbone", "high_pass_bank"]
+
+TRUNCATION = 4.0
+"""Grey levels beyond which a residual is softly cut: edges of objects must not drown the grain."""
+_LUMA = (0.299, 0.587, 0.114)
+
+
+class NetworkError(NaturalTracesError):
+    """A view or a backbone that cannot be made."""
+
+
+def high_pass_bank() -> Tensor:
+    """Six small high-pass filters: first and second differences along both axes, diagonal, and a Laplacian of them.
+
+    Returns:
+        float32 (6, 1, 3, 3); every filter sums to 0, so a flat area gives 0.
+
+    Source: the linear part of the rich models of Fridrich and Kodovsky, IEEE TIFS 7(3), 2012,
+        doi 10.1109/TIFS.2012.2190402.
+    """
+    bank = torch.zeros(6, 1, 3, 3)
+    bank[0, 0, 1, 1:] = torch.tensor([-1.0, 1.0])
+    bank[1, 0, 1:, 1] = torch.tensor([-1.0, 1.0])
+    bank[2, 0, 1] = torch.tensor([1.0, -2.0, 1.0]) / 1.5
+    bank[3, 0, :, 1] = torch.tensor([1.0, -2.0, 1.0]) / 1.5
+    bank[4, 0, 1:, 1:] = torch.tensor([[1.0, -1.0], [-1.0, 1.0]])
+    bank[5, 0] = torch.tensor([[-1.0, 2.0, -1.0], [2.0, -4.0, 2.0], [-1.0, 2.0, -1.0]]) / 3
+    return bank
+
+
+VIEWS = {"rgb": 3, "difference": 3, "median": 3, "bank": 6, "bank+rgb": 9}
+"""Name of a view -> its channels."""
+
+
+class InputView(nn.Module):
+    """What the network gets to see of an image.
+
+    Args:
+        kind: "rgb" (the pixels), "difference" (neighbouring pixels, per colour), "median" (pixel minus local median,
+            per colour), "bank" (six high-pass filters of the luma), "bank+rgb". Residuals are softly truncated.
+
+    Raises:
+        NetworkError: There is no such view.
+    """
+
+    bank: Tensor
+    luma: Tensor
+
+    def __init__(self, kind: str = "bank") -> None:
+        super().__init__()
+        if kind not in VIEWS:
+            raise NetworkError(f"{kind}: no such view (known: {', '.join(VIEWS)})")
+        self.kind, self.channels = kind, VIEWS[kind]
+        self.register_buffer("bank", high_pass_bank(), persistent=False)
+        self.register_buffer("luma", torch.tensor(_LUMA).view(1, 3, 1, 1), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(n, 3, H, W), uint8 or float 0..255 -> float32 (n, channels, H, W), about -1..1."""
+        images = images.float()
+        if self.kind == "difference":
+            return torch.tanh(difference_residual(images) / TRUNCATION)
+        if self.kind == "median":
+            return torch.tanh(median_residual(images) / TRUNCATION)
+        pixels = (images - 110) / 64
+        return pixels if self.kind == "rgb" else self._with_bank(images, pixels)
+
+    def _with_bank(self, images: Tensor, pixels: Tensor) -> Tensor:
+        brightness = F.pad((images * self.luma).sum(dim=1, keepdim=True), (1, 1, 1, 1), mode="reflect")
+        residuals = torch.tanh(F.conv2d(brightness, self.bank) / TRUNCATION)
+        return residuals if self.kind == "bank" else torch.cat([residuals, pixels], dim=1)
+
+
+class Backbone(nn.Module):
+    """A network that turns images into features; `width` is their number.
+
+    Args:
+        view: What it sees.
+        body: (n, view.channels, H, W) -> (n, width).
+        width: Length of a feature vector.
+    """
+
+    def __init__(self, view: InputView, body: nn.Module, width: int) -> None:
+        super().__init__()
+        self.view, self.body, self.width = view, body, width
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(n, 3, H, W), uint8 or float 0..255 -> float (n, width)."""
+        return self.body(self.view(images))  # type: ignore[no-any-return]
+
+
+class TraceNet(nn.Module):
+    """Convolutions with batch normalisation; then mean and deviation of every channel over the whole view.
+
+    The first layer keeps the pixel lattice, where traces live; each further layer halves it. Means and deviations do
+    not care where in the image a trace was found, nor how large the image is.
+
+    Args:
+        channels: Channels of the view.
+        widths: Channels of the layers.
+    """
+
+    def __init__(self, channels: int, widths: Sequence[int] = (16, 32, 48, 96, 128)) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for number, width in enumerate(widths):
+            stride = 1 if number == 0 else 2
+            layers += [nn.Conv2d(channels, width, 3, stride, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
+            channels = width
+        self.layers, self.width = nn.Sequential(*layers), 2 * channels
+
+    def forward(self, view: Tensor) -> Tensor:
+        """(n, channels, H, W), sides at least 32 -> (n, width)."""
+        maps = self.layers(view)
+        return torch.cat([maps.mean(dim=(2, 3)), (maps.var(dim=(2, 3), correction=0) + 1e-5).sqrt()], dim=1)
+
+
+def build_backbone(
+    name: str = "tracenet", view: str = "bank", *, widths: Sequence[int] | None = None, weights: Path | None = None
+) -> Backbone:
+    """Make a backbone.
+
+    Args:
+        name: "tracenet", or any name that `timm.create_model` knows.
+        view: One of `VIEWS`.
+        widths: Layers of the TraceNet; the default ones when None.
+        weights: Safetensors file with weights of a timm model; nothing is ever downloaded.
+
+    Returns:
+        Backbone with fresh weights from torch's global generator, or with those of the file.
+
+    Raises:
+        NetworkError: Unknown view or model, or weights that do not fit.
+        StorageError: The weights file is missing or unsound.
+    """
+    seen = InputView(view)
+    if name == "tracenet":
+        net = TraceNet(seen.channels, widths or (16, 32, 48, 96, 128))
+        return Backbone(seen, net, net.width)
+    if not timm.is_model(name):
+        raise NetworkError(f"{name}: neither tracenet nor a model of timm")
+    body: Any = timm.create_model(name, pretrained=False, num_classes=0, in_chans=seen.channels)
+    if weights is not None:
+        missing, _ = body.load_state_dict(read_weights(weights)[0], strict=False)
+        if missing:
+            raise NetworkError(f"{weights.name}: lacks {len(missing)} weights of {name}, the first {missing[0]}")
+    return Backbone(seen, body, int(body.num_features))

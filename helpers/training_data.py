@@ -1,0 +1,194 @@
+"""What the detectors learn from: labelled crops in balance, and for stage 1 several views of each photograph.
+
+Every example is a function of (seed, epoch, index) alone, as `helpers.fit` asks for. Classes alternate; within a class
+every group (a photo source, or a generator with its source) is equally likely, however many images it has. Crops are
+native pixels; the encoding at the end does not know the label.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from helpers.datasets import Protocol, item_generator
+from helpers.errors import NaturalTracesError
+from helpers.images import Image, crop, random_crop, read_image
+from helpers.manifest import LABELS, resolve
+from helpers.views import BREAKERS, break_traces, encode_blind, keep_traces
+
+__all__ = ["Augmentation", "BalancedCrops", "ImageSet", "PhotographViews", "TrainingDataError"]
+
+
+class TrainingDataError(NaturalTracesError):
+    """A set that nothing can be learnt from."""
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How a training crop is cut and encoded.
+
+    Attributes:
+        size: Side of a crop in pixels.
+        jpeg: Chance that it is encoded once more, 0..1, whatever its label.
+        qualities: Lowest and highest JPEG quality of that encoding.
+    """
+
+    size: int = 96
+    jpeg: float = 0.5
+    qualities: tuple[int, int] = (65, 96)
+
+    def finish(self, img: Image, generator: torch.Generator) -> Image:
+        """Take the last, label-blind step."""
+        protocol = Protocol(crop=self.size, qualities=self.qualities, subsamplings=("4:2:0", "4:4:4"))
+        return encode_blind(img, protocol, self.jpeg, generator)
+
+
+@dataclass
+class ImageSet:
+    """The rows of a manifest with their pixels, each file read once.
+
+    Attributes:
+        manifest: Rows.
+        root: Folder of relative paths.
+    """
+
+    manifest: pd.DataFrame
+    root: Path | None
+    _pixels: dict[int, Image] = field(default_factory=dict, repr=False)
+
+    def __len__(self) -> int:
+        return len(self.manifest)
+
+    @classmethod
+    def of(cls, images: Sequence[Image], manifest: pd.DataFrame) -> "ImageSet":
+        """Make a set of images that are in memory already.
+
+        Args:
+            images: Each uint8 (3, H, W).
+            manifest: One row per image; at least label, generator, family and source.
+
+        Returns:
+            The set; its rows get a path if they have none.
+        """
+        rows = manifest.reset_index(drop=True)
+        if "path" not in rows:
+            rows = rows.assign(path=[f"memory/{row:05d}" for row in range(len(rows))])
+        return cls(rows, None, dict(enumerate(images)))
+
+    def images(self) -> Iterator[Image]:
+        """Read all images in the order of the rows."""
+        return (self.image(row) for row in range(len(self)))
+
+    def image(self, row: int) -> Image:
+        """Read the image of one row: uint8 (3, H, W)."""
+        if row not in self._pixels:
+            self._pixels[row] = read_image(resolve(str(self.manifest["path"].iloc[row]), self.root))
+        return self._pixels[row]
+
+    @property
+    def labels(self) -> np.ndarray:
+        """0 real, 1 fake: int64 (N,)."""
+        return self.manifest["label"].map(LABELS.index).to_numpy(np.int64)
+
+    def groups(self, label: str, column: str = "source") -> list[np.ndarray]:
+        """List the rows of each group of a label; a group is one value of `column` (and, of fakes, one generator)."""
+        chosen = (self.manifest["label"] == label).to_numpy()
+        keys = self.manifest["generator"].astype(str) + "\0" + self.manifest[column].astype(str)
+        return [np.flatnonzero(chosen & (keys == key).to_numpy()) for key in sorted(keys[chosen].unique())]
+
+
+def _drawn(groups: list[np.ndarray], generator: torch.Generator) -> int:
+    """Draw a group, then a row of it."""
+    rows = groups[int(torch.randint(len(groups), (), generator=generator))]
+    return int(rows[int(torch.randint(len(rows), (), generator=generator))])
+
+
+def _group_column(images: ImageSet) -> str:
+    """Balance over sources where these are collections; where each image is a source, over generators alone."""
+    return "source" if images.manifest["source"].nunique() <= max(2, len(images) // 20) else "label"
+
+
+class BalancedCrops(Dataset[dict[str, Any]]):
+    """Crops of real and fake images in turn, with their label.
+
+    Args:
+        images: Both labels must occur.
+        augmentation: How crops are cut and encoded.
+        seed: Seed of all choices.
+        length: Examples in an epoch; the choice is fresh in each.
+
+    Raises:
+        TrainingDataError: A label is missing.
+    """
+
+    def __init__(self, images: ImageSet, augmentation: Augmentation, seed: int = 0, length: int = 4096) -> None:
+        self.images, self.augmentation, self.seed, self.length = images, augmentation, seed, length
+        column = _group_column(images)
+        self.groups = [images.groups(label, column) for label in LABELS]
+        if not all(self.groups):
+            raise TrainingDataError("both real and fake images are needed")
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        generator = item_generator(self.seed, self.epoch, index)
+        label = index % 2
+        row = _drawn(self.groups[label], generator)
+        view = keep_traces(random_crop(self.images.image(row), self.augmentation.size, generator), generator)
+        return {"image": self.augmentation.finish(view, generator), "label": label, "row": row}
+
+
+class PhotographViews(Dataset[dict[str, Tensor]]):
+    """For stage 1: two kept views of one photograph and two broken ones, all with the same kind of last step.
+
+    Args:
+        images: Only its real rows are used: no fake is ever seen here.
+        augmentation: How crops are cut and encoded.
+        seed: Seed of all choices.
+        length: Examples in an epoch.
+        kinds: Ways to break traces, of `helpers.views.BREAKERS`.
+
+    Raises:
+        TrainingDataError: There are fewer than two photographs.
+    """
+
+    def __init__(
+        self,
+        images: ImageSet,
+        augmentation: Augmentation,
+        seed: int = 0,
+        length: int = 4096,
+        kinds: tuple[str, ...] = tuple(BREAKERS),
+    ) -> None:
+        self.images, self.augmentation, self.seed, self.length, self.kinds = images, augmentation, seed, length, kinds
+        self.groups = images.groups(LABELS[0], _group_column(images))
+        if sum(len(rows) for rows in self.groups) < 2:
+            raise TrainingDataError("at least two photographs are needed")
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        generator = item_generator(self.seed, self.epoch, index)
+        row = _drawn(self.groups, generator)
+        img, size = self.images.image(row), self.augmentation.size
+        kept = [keep_traces(random_crop(img, size, generator), generator) for _ in range(2)]
+        # The content of a broken view is that of a kept one, so that content cannot tell them apart.
+        broken = [break_traces(view, generator, self.kinds) for view in kept]
+        first, second, third, fourth = (self.augmentation.finish(view, generator) for view in (*kept, *broken))
+        return {"first": first, "second": second, "broken": torch.stack([third, fourth]), "row": torch.tensor(row)}
+
+
+def central_square(img: Image, size: int) -> Image:
+    """Cut the central square of at most `size` pixels: uint8 (3, S, S)."""
+    side = min(size, *img.shape[-2:])
+    return crop(img, (img.shape[-2] - side) // 2, (img.shape[-1] - side) // 2, side, side)
