@@ -26,11 +26,11 @@ from helpers.detector import Detector, DetectorConfig, DetectorError, batches, r
 from helpers.fit import Task, fit
 from helpers.generators.base import update_average
 from helpers.images import luminance
-from helpers.ntf import NaturalTraceDetector, backbone_of
+from helpers.ntf import NaturalTraceDetector, Pools, backbone_of, make_pools, training_crops
 from helpers.soft_transfer import SoftTransfer, Student, TransferTerms
 from helpers.statistics import hann_periodogram
 from helpers.trace_mapping import TraceEncoder, warm_cosine
-from helpers.training_data import BalancedCrops, ImageSet
+from helpers.training_data import BalancedCrops, Described, ImageSet
 from helpers.transfer import soft_contrastive_loss
 
 __all__ = ["CrossEntropy", "FoundationNeighbours", "FoundationProbe", "OneClass", "SpectrumRegression", "SupCon"]
@@ -38,11 +38,16 @@ __all__ = ["CrossEntropy", "FoundationNeighbours", "FoundationProbe", "OneClass"
 RINGS = 32
 
 
+def examples(crops: BalancedCrops | Described, count: int) -> tuple[Tensor, NDArray[np.int64]]:
+    """Take `count` labelled examples: crops uint8 (count, 3, S, S) or descriptions (count, d), and labels (count,)."""
+    items = [crops[index] for index in range(min(count, len(crops)))]
+    images = torch.stack([item["image"] for item in items])
+    return images, np.array([int(item["label"]) for item in items], np.int64)
+
+
 def crop_batches(train: ImageSet, config: DetectorConfig, count: int) -> tuple[Tensor, NDArray[np.int64]]:
-    """Draw `count` training crops: uint8 (count, 3, S, S), labels (count,)."""
-    crops = BalancedCrops(train, config.augmentation, config.seed)
-    items = [crops[index] for index in range(count)]
-    return torch.stack([item["image"] for item in items]), np.array([item["label"] for item in items], np.int64)
+    """Draw `count` fresh training crops."""
+    return examples(BalancedCrops(train, config.augmentation, config.seed, length=count), count)
 
 
 class LinearScore(nn.Module):
@@ -113,7 +118,7 @@ class CrossEntropy(Detector):
         super().__init__(config)
         self.student = Student(backbone_of(config), config.embedding)
 
-    def learn(self, train: ImageSet, out: Path) -> None:
+    def learn(self, train: ImageSet, out: Path, pools: Pools | None = None) -> None:
         """Train by stage 2's task with its contrast switched off, so that nothing else differs."""
         config = self.config
         smoothing = TransferTerms(**config.transfer).smoothing
@@ -121,7 +126,8 @@ class CrossEntropy(Detector):
         teacher = TraceEncoder(backbone_of(config), config.embedding)
         bank = torch.zeros(1, config.embedding)
         task = SoftTransfer(self.student, teacher, bank, terms, learning_rate=config.learning_rate)
-        crops = BalancedCrops(train, config.augmentation, config.seed)
+        crops = training_crops(train, config, self.student.backbone, pools)
+        task.average.load_state_dict(self.student.state_dict())  # the whitening, where there is one
         trained: Any = fit(task, crops, config.fit_config(config.steps), out).task
         self.student.load_state_dict(trained.average.state_dict())
 
@@ -179,15 +185,16 @@ class SupCon(CrossEntropy):
         super().__init__(config)
         self.linear = LinearScore(self.student.backbone.width)
 
-    def learn(self, train: ImageSet, out: Path) -> None:
+    def learn(self, train: ImageSet, out: Path, pools: Pools | None = None) -> None:
         """Train the embedding, then the head."""
         config = self.config
         task = SupConTask(self.student, config.learning_rate)
-        crops = BalancedCrops(train, config.augmentation, config.seed)
+        crops = training_crops(train, config, self.student.backbone, pools)
+        task.average.load_state_dict(self.student.state_dict())  # the whitening, where there is one
         trained: Any = fit(task, crops, config.fit_config(config.steps), out).task
         self.student.load_state_dict(trained.average.state_dict())
         self.eval()
-        images, labels = crop_batches(train, config, 2048)
+        images, labels = examples(crops, 4096)
         with torch.no_grad():
             features = torch.cat([self.embed(part) for part in batches(images, 64)])
         self.linear.fit(features, labels)
@@ -215,18 +222,18 @@ class OneClass(NaturalTraceDetector):
         self.register_buffer("mean", torch.zeros(width))
         self.register_buffer("whitening", torch.zeros(width, width))
 
-    def learn(self, train: ImageSet, out: Path) -> None:
+    def learn(self, train: ImageSet, out: Path, pools: Pools | None = None) -> None:
         """Run stage 1, then estimate mean and (shrunken) covariance of features of training photographs."""
         from sklearn.covariance import LedoitWolf
 
-        self.map(train, out)
+        pools = pools or (make_pools(train, self.config) if self.config.pool else None)
+        crops = training_crops(train, self.config, self.teacher.backbone, pools)
+        self.map(train, out, pools)
         self.eval()
-        images, labels = crop_batches(train, self.config, 3000)
+        images, labels = examples(crops, 4096)
         with torch.no_grad():
-            features = (
-                torch.cat([self.teacher.backbone(part) for part in batches(images[labels == 0], 64)]).double().numpy()
-            )
-        fitted = LedoitWolf().fit(features)
+            features = torch.cat([self.teacher.backbone(part) for part in batches(images[labels == 0], 64)])
+        fitted = LedoitWolf().fit(features.double().numpy())
         values, vectors = np.linalg.eigh(fitted.covariance_)
         self.mean = torch.from_numpy(fitted.location_).float()
         self.whitening = torch.from_numpy(vectors / np.sqrt(values)).float()

@@ -40,8 +40,9 @@ __all__ = [
     "windows",
 ]
 
-SCORES = ("head", "proximity", "both", "stage1")
-"""What `ntf` judges by: the classifying head, the distance from the natural traces, both, or stage 1 alone."""
+SCORES = ("head", "proximity", "both", "stage1", "subspace", "all")
+"""What `ntf` judges by: the classifying head; the distance from the natural traces after stage 2; the mean of these
+two; the distance after stage 1 alone; the distance from the linear model of photographs; the mean of all four."""
 WEIGHTS, CARD = "weights.safetensors", "card.json"
 BATCH = 16
 
@@ -56,7 +57,7 @@ class DetectorConfig:
 
     Attributes:
         detector: One of `DETECTORS`.
-        backbone: "tracenet" or a timm name.
+        backbone: "tracenet", "cooccurrence" or a timm name.
         view: What the backbone sees, of `helpers.networks.VIEWS`.
         backbone_weights: Safetensors file for a timm backbone, or "".
         embedding: Length of the embeddings.
@@ -73,9 +74,13 @@ class DetectorConfig:
         terms: Weights of stage 1, see `helpers.trace_mapping.TraceTerms`.
         breakers: Ways to break traces in stage 1; empty for all.
         prototypes: Size of the bank of natural traces.
+        subspace: Directions of the linear model of photographs; 0 leaves it out.
+        pool: Training crops that are described once and used again and again; 0 draws fresh crops. In stage 1 a third
+            as many draws, with four views each.
         transfer: Weights and temperatures of stage 2, see `helpers.soft_transfer.TransferTerms`.
         score: One of `SCORES`.
         num_workers: Processes that load data.
+        members: Configurations of a committee's members.
     """
 
     detector: str = "ntf"
@@ -96,9 +101,12 @@ class DetectorConfig:
     terms: Mapping[str, float] = field(default_factory=dict)
     breakers: tuple[str, ...] = ()
     prototypes: int = 16
+    subspace: int = 0
+    pool: int = 0
     transfer: Mapping[str, Any] = field(default_factory=dict)
     score: str = "both"
     num_workers: int = 0
+    members: tuple[Mapping[str, Any], ...] = ()
 
     def __post_init__(self) -> None:
         if self.score not in SCORES:
@@ -229,17 +237,21 @@ class Detector(nn.Module):
         """
         self.learn(train, out)
         self.eval()
-        scores = self.settle(val)
-        known = train.manifest
+        self.note_history(train, val, self.settle(val))
+        return self
+
+    def note_history(self, train: ImageSet, val: ImageSet, scores: NDArray[np.float64]) -> float:
+        """Note what training saw, and how well the validation images are ranked; return their AUC."""
+        known, found = train.manifest, auc(val.labels, scores)
         self.history = {
             "generators": sorted(set(known["generator"]) - {""}),
             "sources": sorted(set(known["source"])),
             "real": int((known["label"] == "real").sum()),
             "fake": int((known["label"] == "fake").sum()),
             "validation_images": len(val),
-            "validation_auc": round(auc(val.labels, scores), 4),
+            "validation_auc": round(found, 4),
         }
-        return self
+        return found
 
     def settle(self, val: ImageSet) -> NDArray[np.float64]:
         """Fix threshold and calibration on validation images; return their scores."""
@@ -318,7 +330,7 @@ def make_detector(config: DetectorConfig) -> Detector:
     Raises:
         DetectorError: There is no such detector.
     """
-    for module in ("ntf", "baselines"):  # they register themselves
+    for module in ("ntf", "baselines", "committee"):  # they register themselves
         importlib.import_module(f"helpers.{module}")
 
     if config.detector not in DETECTORS:

@@ -2,7 +2,9 @@
 
     image uint8 -> InputView (what is looked at) -> backbone (features) -> heads
 
-`TraceNet` is the small default, made for residuals and two cores. Any other backbone comes from timm by its name.
+Two small backbones are made for residuals and two cores: "tracenet", a convolutional network that learns its own
+statistics, and "cooccurrence", a network on counted statistics (`helpers.cooccurrence`), which needs far fewer images.
+Any other backbone comes from timm by its name.
 """
 
 from collections.abc import Sequence
@@ -14,11 +16,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from helpers.cooccurrence import WIDTH, cooccurrences
 from helpers.errors import NaturalTracesError
 from helpers.fit import read_weights
 from helpers.residuals import difference_residual, median_residual
 
-__all__ = ["VIEWS", "Backbone", "InputView", "NetworkError", "TraceNet", "build_backbone", "high_pass_bank"]
+__all__ = [
+    "VIEWS",
+    "Backbone",
+    "CooccurrenceView",
+    "InputView",
+    "NetworkError",
+    "TraceNet",
+    "Whitening",
+    "build_backbone",
+    "fit_whitening",
+    "high_pass_bank",
+]
 
 TRUNCATION = 4.0
 """Grey levels beyond which a residual is softly cut: edges of objects must not drown the grain."""
@@ -94,12 +108,12 @@ class Backbone(nn.Module):
     """A network that turns images into features; `width` is their number.
 
     Args:
-        view: What it sees.
-        body: (n, view.channels, H, W) -> (n, width).
+        view: What it sees of an image.
+        body: What the view returns -> (n, width).
         width: Length of a feature vector.
     """
 
-    def __init__(self, view: InputView, body: nn.Module, width: int) -> None:
+    def __init__(self, view: nn.Module, body: nn.Module, width: int) -> None:
         super().__init__()
         self.view, self.body, self.width = view, body, width
 
@@ -134,14 +148,66 @@ class TraceNet(nn.Module):
         return torch.cat([maps.mean(dim=(2, 3)), (maps.var(dim=(2, 3), correction=0) + 1e-5).sqrt()], dim=1)
 
 
+class CooccurrenceView(nn.Module):
+    """Co-occurrences of an image; what is a description already, (n, 1092), passes unchanged."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(n, 3, H, W), 0..255, or (n, 1092) -> float32 (n, 1092)."""
+        return images if images.ndim == 2 else cooccurrences(images)
+
+
+class Whitening(nn.Module):
+    """Principal components with unit variance; fitted once, then fixed.
+
+    Args:
+        width: Length of what comes in.
+        count: Components that are kept.
+    """
+
+    mean: Tensor
+    matrix: Tensor
+
+    def __init__(self, width: int, count: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(width))
+        self.register_buffer("matrix", torch.zeros(width, count))
+
+    def fit(self, rows: Tensor) -> None:
+        """Fit to float (N, width), N above `count`; every column is scaled to unit variance first."""
+        spread = rows.std(dim=0) + 1e-5
+        values = ((rows - rows.mean(dim=0)) / spread).double()
+        _, scale, directions = torch.linalg.svd(values, full_matrices=False)
+        count = self.matrix.shape[1]
+        matrix = directions[:count].T * (len(rows) ** 0.5 / scale[:count]) / spread[:, None].double()
+        self.mean.copy_(rows.mean(dim=0))
+        self.matrix.copy_(matrix)
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """(n, width) -> (n, count)."""
+        return (rows - self.mean) @ self.matrix
+
+
+def _cooccurrence_backbone(components: int = 200, width: int = 192) -> Backbone:
+    """Counted statistics, whitened, and two layers on top."""
+    layers = [nn.Linear(components, width), nn.ReLU(), nn.Dropout(0.3), nn.Linear(width, width), nn.ReLU()]
+    return Backbone(CooccurrenceView(), nn.Sequential(Whitening(WIDTH, components), nn.Dropout(0.15), *layers), width)
+
+
+def fit_whitening(backbone: Backbone, rows: Tensor) -> None:
+    """Fit the whitening of a co-occurrence backbone to descriptions, float (N, 1092); other backbones have none."""
+    for layer in backbone.body.modules():
+        if isinstance(layer, Whitening):
+            layer.fit(rows)
+
+
 def build_backbone(
     name: str = "tracenet", view: str = "bank", *, widths: Sequence[int] | None = None, weights: Path | None = None
 ) -> Backbone:
     """Make a backbone.
 
     Args:
-        name: "tracenet", or any name that `timm.create_model` knows.
-        view: One of `VIEWS`.
+        name: "tracenet", "cooccurrence", or any name that `timm.create_model` knows.
+        view: One of `VIEWS`; "cooccurrence" has its own.
         widths: Layers of the TraceNet; the default ones when None.
         weights: Safetensors file with weights of a timm model; nothing is ever downloaded.
 
@@ -152,12 +218,14 @@ def build_backbone(
         NetworkError: Unknown view or model, or weights that do not fit.
         StorageError: The weights file is missing or unsound.
     """
+    if name == "cooccurrence":
+        return _cooccurrence_backbone()
     seen = InputView(view)
     if name == "tracenet":
         net = TraceNet(seen.channels, widths or (16, 32, 48, 96, 128))
         return Backbone(seen, net, net.width)
     if not timm.is_model(name):
-        raise NetworkError(f"{name}: neither tracenet nor a model of timm")
+        raise NetworkError(f"{name}: neither tracenet nor cooccurrence nor a model of timm")
     body: Any = timm.create_model(name, pretrained=False, num_classes=0, in_chans=seen.channels)
     if weights is not None:
         missing, _ = body.load_state_dict(read_weights(weights)[0], strict=False)

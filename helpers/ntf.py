@@ -2,30 +2,35 @@
 
 The frozen encoder of stage 1 stays part of the detector, as its teacher and for comparison (score "stage1").
 The classifying head knows the generators that it has seen. The proximity to the natural traces asks how much an image
-resembles photographs. Both are put on one scale on training crops (each minus its mean over reals, divided by its
-spread there) and, for the score "both", added up.
+resembles photographs: after stage 2, after stage 1, and by a linear model of photographs, the last two without ever
+having seen a fake. All are put on one scale on training crops (each minus its mean over reals, divided by its spread
+there) and averaged with equal weights. That the parts that know photographs alone belong into the score was decided on
+training and validation images: with a training generator held out, they ranked it better than the head did.
 
 An independent reconstruction of Liang et al., AAAI 2025 (doi 10.1609/aaai.v39i25.34826).
 
 Taught in: notebooks 03 and 04.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
+from torch.utils.data import Dataset
 
+from helpers.cooccurrence import WIDTH
 from helpers.detector import Detector, DetectorConfig, register
 from helpers.fit import fit
-from helpers.networks import Backbone, build_backbone
+from helpers.networks import Backbone, CooccurrenceView, build_backbone, fit_whitening
 from helpers.soft_transfer import SoftTransfer, Student, TransferTerms
-from helpers.trace_mapping import TraceEncoder, TraceTerms, map_traces, natural_traces
+from helpers.trace_mapping import TraceEncoder, TraceSubspace, TraceTerms, map_traces, natural_traces
 from helpers.traces import proximity
-from helpers.training_data import BalancedCrops, ImageSet
+from helpers.training_data import BalancedCrops, Described, ImageSet, PhotographViews
 from helpers.views import BREAKERS
 
-__all__ = ["NaturalTraceDetector", "backbone_of"]
+__all__ = ["NaturalTraceDetector", "Pools", "backbone_of", "make_pools", "training_crops"]
 
 BANK_TEMPERATURE = 0.1
 
@@ -34,6 +39,39 @@ def backbone_of(config: DetectorConfig) -> Backbone:
     """Make the backbone that a configuration names."""
     weights = Path(config.backbone_weights) if config.backbone_weights else None
     return build_backbone(config.backbone, config.view, weights=weights)
+
+
+@dataclass(frozen=True)
+class Pools:
+    """Training examples that were described once (`helpers.training_data.Described`).
+
+    Attributes:
+        crops: Labelled crops.
+        views: Kept and broken views of photographs.
+    """
+
+    crops: Described
+    views: Described
+
+
+def make_pools(train: ImageSet, config: DetectorConfig) -> Pools:
+    """Describe a pool of crops, and of views of photographs a third as many, by their co-occurrences."""
+    view, kinds = CooccurrenceView(), config.breakers or tuple(BREAKERS)
+    crops = BalancedCrops(train, config.augmentation, config.seed)
+    views = PhotographViews(train, config.augmentation, config.seed, kinds=kinds)
+    return Pools(Described(crops, view, config.pool), Described(views, view, config.pool // 3))
+
+
+def training_crops(
+    train: ImageSet, config: DetectorConfig, backbone: Backbone, pools: Pools | None = None
+) -> BalancedCrops | Described:
+    """Make the supervised examples: fresh crops, or a pool of described ones, to which the whitening is fitted."""
+    crops = BalancedCrops(train, config.augmentation, config.seed)
+    if not config.pool:
+        return crops
+    pool = pools.crops if pools else Described(crops, backbone.view, config.pool)
+    fit_whitening(backbone, pool.columns["image"])
+    return pool
 
 
 @register
@@ -54,26 +92,41 @@ class NaturalTraceDetector(Detector):
         self.student = Student(backbone_of(config), config.embedding)
         self.teacher = TraceEncoder(backbone_of(config), config.embedding)
         self.register_buffer("bank", torch.zeros(config.prototypes, config.embedding))
-        self.register_buffer("centre", torch.zeros(3))
-        self.register_buffer("spread", torch.ones(3))
+        if config.subspace:
+            self.subspace = TraceSubspace(self.description_width, config.subspace)
+        self.register_buffer("centre", torch.zeros(4 if config.subspace else 3))
+        self.register_buffer("spread", torch.ones(4 if config.subspace else 3))
 
-    def learn(self, train: ImageSet, out: Path) -> None:
+    @property
+    def description_width(self) -> int:
+        """Length of what the linear model of photographs looks at."""
+        backbone = self.teacher.backbone
+        return WIDTH if isinstance(backbone.view, CooccurrenceView) else backbone.width
+
+    def learn(self, train: ImageSet, out: Path, pools: Pools | None = None) -> None:
         """Run both stages."""
         config = self.config
-        self.map(train, out / "stage1")
+        pools = pools or (make_pools(train, config) if config.pool else None)
+        crops = training_crops(train, config, self.teacher.backbone, pools)
+        self.map(train, out / "stage1", pools)
         self.student.start_from(self.teacher)
-        self.bank = natural_traces(
-            self.teacher, train, config.augmentation, count=config.prototypes, seed=config.seed, crops=512
-        )
-        task = SoftTransfer(
-            self.student, self.teacher, self.bank, TransferTerms(**config.transfer), learning_rate=config.learning_rate
-        )
-        crops = BalancedCrops(train, config.augmentation, config.seed)
+        self.bank = natural_traces(self.teacher, train, config.augmentation, count=config.prototypes, seed=config.seed)
+        terms, rate = TransferTerms(**config.transfer), config.learning_rate
+        task = SoftTransfer(self.student, self.teacher, self.bank, terms, learning_rate=rate)
         trained: Any = fit(task, crops, config.fit_config(config.steps), out / "stage2").task
         self.student.load_state_dict(trained.average.state_dict())
+        self.eval()
+        if config.subspace:
+            self._fit_subspace(crops)
         self._put_on_one_scale(BalancedCrops(train, config.augmentation, config.seed + 1))
 
-    def map(self, train: ImageSet, out: Path) -> None:
+    @torch.no_grad()
+    def _fit_subspace(self, crops: Dataset[Any], count: int = 2048) -> None:
+        """Fit the linear model to training photographs; even entries are real."""
+        rows = [self.teacher.describe(crops[index]["image"][None]) for index in range(0, min(count, len(crops)), 2)]  # type: ignore[arg-type]
+        self.subspace.fit(torch.cat(rows))
+
+    def map(self, train: ImageSet, out: Path, pools: Pools | None = None) -> None:
         """Run stage 1: train the teacher on photographs alone. Without steps it stays as it is, untrained."""
         config = self.config
         if config.mapping_steps:
@@ -86,6 +139,7 @@ class NaturalTraceDetector(Detector):
                 terms=TraceTerms(**config.terms),
                 kinds=config.breakers or tuple(BREAKERS),
                 learning_rate=config.learning_rate,
+                views=pools.views if pools else None,
             )
         self.teacher.eval()
 
@@ -98,17 +152,29 @@ class NaturalTraceDetector(Detector):
         self.centre, self.spread = found.mean(dim=0), found.std(dim=0) + 1e-3
 
     def parts(self, images: Tensor) -> Tensor:
-        """(n, 3, H, W), 0..255 -> (n, 3): logit of the head, distance from the traces in stage 2 and in stage 1."""
-        embedding, logits = self.student(images)
-        before = self.teacher.traces(images)
+        """Compute what the score is made of.
+
+        Args:
+            images: (n, 3, H, W), 0..255, or descriptions (n, d) of a co-occurrence backbone.
+
+        Returns:
+            (n, 3): logit of the head, distance from the traces after stage 2 and after stage 1; a fourth column holds
+            the distance from the linear model of photographs, where there is one.
+        """
+        seen = (
+            self.student.backbone.view(images) if isinstance(self.student.backbone.view, CooccurrenceView) else images
+        )
+        embedding, logits = self.student(seen)
+        before = self.teacher.traces(seen)
         distances = [-proximity(vectors, self.bank, BANK_TEMPERATURE) for vectors in (embedding, before)]
-        return torch.stack([logits.float(), *distances], dim=1)
+        linear = [self.subspace(self.teacher.describe(seen))] if self.config.subspace else []
+        return torch.stack([logits.float(), *distances, *linear], dim=1)
 
     def logit(self, images: Tensor) -> Tensor:
         """(n, 3, H, W), 0..255 -> (n,), higher means more fake."""
-        head, after, before = ((self.parts(images) - self.centre) / self.spread).unbind(dim=1)
-        scores: dict[str, Tensor] = {"head": head, "proximity": after, "both": (head + after) / 2, "stage1": before}
-        return scores[self.config.score]
+        parts = (self.parts(images) - self.centre) / self.spread
+        chosen = {"head": [0], "proximity": [1], "both": [0, 1], "stage1": [2], "subspace": [3]}
+        return parts[:, chosen.get(self.config.score, list(range(parts.shape[1])))].mean(dim=1)
 
     def embed(self, images: Tensor) -> Tensor:
         """(n, 3, H, W), 0..255 -> unit-norm embeddings, (n, d)."""

@@ -18,10 +18,11 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.data import Dataset
 
 from helpers.datasets import item_generator
 from helpers.fit import FitConfig, Task, fit
-from helpers.networks import Backbone
+from helpers.networks import Backbone, CooccurrenceView
 from helpers.traces import (
     decorrelation_loss,
     effective_rank,
@@ -33,7 +34,7 @@ from helpers.traces import (
 from helpers.training_data import Augmentation, ImageSet, PhotographViews
 from helpers.views import BREAKERS
 
-__all__ = ["TraceEncoder", "TraceMapping", "TraceTerms", "map_traces", "natural_traces", "projection"]
+__all__ = ["TraceEncoder", "TraceMapping", "TraceSubspace", "TraceTerms", "map_traces", "natural_traces", "projection"]
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,19 @@ class TraceEncoder(nn.Module):
         """(n, 3, H, W), 0..255 -> homogeneous and heterogeneous embeddings, unit norm, each (n, size)."""
         features = self.backbone(images)
         return F.normalize(self.homogeneous(features), dim=1), F.normalize(self.heterogeneous(features), dim=1)
+
+    def describe(self, images: Tensor) -> Tensor:
+        """Return what the linear model of photographs is fitted to: the view's counts, or else the features.
+
+        Args:
+            images: (n, 3, H, W), 0..255, or descriptions (n, d).
+
+        Returns:
+            float (n, d).
+        """
+        view = self.backbone.view
+        found: Tensor = view(images) if isinstance(view, CooccurrenceView) else self.backbone(images)
+        return found
 
     def traces(self, images: Tensor) -> Tensor:
         """(n, 3, H, W), 0..255 -> homogeneous embeddings, unit norm, (n, size)."""
@@ -128,6 +142,41 @@ class TraceMapping(Task):
         return {"loss": loss, **{name: value.detach() for name, value in parts.items()}, "rank": rank}
 
 
+class TraceSubspace(nn.Module):
+    """A linear model of photographs: the directions in which their descriptions vary, and the rest, where they agree.
+
+    What varies tells photographs apart (content, camera, compression): the heterogeneous part. Outside these directions
+    photographs are all alike: the homogeneous part. An image that has much there is unlike any photograph.
+
+    Args:
+        width: Length of a description.
+        count: Directions of the heterogeneous part.
+    """
+
+    mean: Tensor
+    spread: Tensor
+    basis: Tensor
+
+    def __init__(self, width: int, count: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(width))
+        self.register_buffer("spread", torch.ones(width))
+        self.register_buffer("basis", torch.zeros(count, width))
+
+    def fit(self, rows: Tensor) -> None:
+        """Fit to descriptions of photographs, float (N, width), N above `count`."""
+        self.mean.copy_(rows.mean(dim=0))
+        self.spread.copy_(rows.std(dim=0) + 1e-5)
+        directions = torch.linalg.svd(((rows - self.mean) / self.spread).double(), full_matrices=False)[2]
+        self.basis.copy_(directions[: len(self.basis)])
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """(n, width) -> logarithm of the mean square outside the subspace, (n,); higher means less like photographs."""
+        values = (rows - self.mean) / self.spread
+        rest = values - (values @ self.basis.T) @ self.basis
+        return (rest.square().mean(dim=1) + 1e-9).log()
+
+
 def warm_cosine(step: int, steps: int, warm: int = 50) -> float:
     """Factor of the learning rate: linear up over `warm` steps, then half a cosine down to 1 %."""
     rise = min(1.0, (step + 1) / min(warm, max(steps // 4, 1)))
@@ -145,6 +194,7 @@ def map_traces(
     terms: TraceTerms | None = None,
     kinds: tuple[str, ...] = tuple(BREAKERS),
     learning_rate: float = 2e-3,
+    views: Dataset[Any] | None = None,
     resume: bool = True,
 ) -> TraceEncoder:
     """Train an encoder on photographs alone.
@@ -158,6 +208,7 @@ def map_traces(
         terms: Weights of the loss.
         kinds: Ways to break traces.
         learning_rate: At its highest.
+        views: A pool of described views (`Described`) to train on, instead of fresh ones.
         resume: Continue an interrupted run.
 
     Returns:
@@ -165,7 +216,7 @@ def map_traces(
 
     Taught in: notebook 03.
     """
-    dataset = PhotographViews(photographs, augmentation or Augmentation(), config.seed, kinds=kinds)
+    dataset = views or PhotographViews(photographs, augmentation or Augmentation(), config.seed, kinds=kinds)
     result = fit(TraceMapping(encoder, terms, learning_rate), dataset, config, out, resume=resume)
     trained: Any = result.task
     encoder.load_state_dict(trained.encoder.state_dict())

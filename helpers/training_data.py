@@ -5,7 +5,7 @@ every group (a photo source, or a generator with its source) is equally likely, 
 native pixels; the encoding at the end does not know the label.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,11 @@ from torch.utils.data import Dataset
 
 from helpers.datasets import Protocol, item_generator
 from helpers.errors import NaturalTracesError
-from helpers.images import Image, crop, random_crop, read_image
+from helpers.images import Image, random_crop, read_image
 from helpers.manifest import LABELS, resolve
 from helpers.views import BREAKERS, break_traces, encode_blind, keep_traces
 
-__all__ = ["Augmentation", "BalancedCrops", "ImageSet", "PhotographViews", "TrainingDataError"]
+__all__ = ["Augmentation", "BalancedCrops", "Described", "ImageSet", "PhotographViews", "TrainingDataError"]
 
 
 class TrainingDataError(NaturalTracesError):
@@ -188,7 +188,32 @@ class PhotographViews(Dataset[dict[str, Tensor]]):
         return {"first": first, "second": second, "broken": torch.stack([third, fourth]), "row": torch.tensor(row)}
 
 
-def central_square(img: Image, size: int) -> Image:
-    """Cut the central square of at most `size` pixels: uint8 (3, S, S)."""
-    side = min(size, *img.shape[-2:])
-    return crop(img, (img.shape[-2] - side) // 2, (img.shape[-1] - side) // 2, side, side)
+class Described(Dataset[dict[str, Tensor]]):
+    """A pool of examples whose images have been turned into vectors once, so that an epoch costs no image work.
+
+    Args:
+        dataset: Examples are dictionaries; every entry that is an image, uint8 (..., 3, H, W), is described.
+        describe: Images uint8 (n, 3, H, W) -> float (n, d).
+        count: Examples to take.
+    """
+
+    def __init__(self, dataset: Dataset[Any], describe: Callable[[Tensor], Tensor], count: int) -> None:
+        rows = [_described(dataset[index], describe) for index in range(count)]
+        self.columns: dict[str, Tensor] = {key: torch.stack([row[key] for row in rows]) for key in rows[0]}
+
+    def __len__(self) -> int:
+        return len(next(iter(self.columns.values())))
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        return {key: values[index] for key, values in self.columns.items()}
+
+
+def _described(example: dict[str, Any], describe: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
+    """Turn the images of one example into vectors; numbers become tensors."""
+    found = {}
+    for key, value in example.items():
+        tensor = torch.as_tensor(value)
+        if tensor.ndim >= 3:
+            tensor = describe(tensor.reshape(-1, *tensor.shape[-3:])).reshape(*tensor.shape[:-3], -1)
+        found[key] = tensor
+    return found
