@@ -118,7 +118,11 @@ def ablate(
     found = {}
     for name in variants:
         values = evaluate(tables[name], thresholds[name], **known).to_dict()
-        entry: dict[str, Any] = {"changes": dict(variants[name]), "values": values["means"], "rows": values["rows"]}
+        entry: dict[str, Any] = {
+            "changes": dict(variants[name]),
+            "values": values["means"],
+            "generators": values["generators"],
+        }
         if name != first:
             entry["first_minus_this"] = compare(tables[first], tables[name], **known).to_dict()["means"]
         found[name] = entry

@@ -1,0 +1,143 @@
+"""Committees and pools of described crops, on tiny made-up images."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from helpers.ablation import ablate, describe_all
+from helpers.committee import Committee
+from helpers.detector import DetectorConfig, DetectorError, load_detector, make_detector
+from helpers.networks import Whitening
+from helpers.ntf import make_pools
+from helpers.trace_mapping import TraceSubspace
+from helpers.training_data import BalancedCrops, Described, ImageSet
+
+COUNTED = DetectorConfig(
+    backbone="cooccurrence",
+    size=48,
+    jpeg=0.0,
+    pool=420,
+    batch_size=32,
+    mapping_steps=4,
+    steps=30,
+    subspace=20,
+    score="all",
+)
+
+
+def made_up(split: str, count: int = 24, seed: int = 0) -> ImageSet:
+    """Noise of two kinds: photographs are white noise, fakes are smoothed."""
+    generator = torch.Generator().manual_seed(seed + {"train": 0, "val": 1, "test": 2}[split])
+    images, rows = [], []
+    for index in range(count):
+        img = 128 + 20 * torch.randn(1, 3, 64, 64, generator=generator)
+        fake = index % 2 == 1
+        if fake:
+            img = torch.nn.functional.avg_pool2d(img, 3, 1, 1) * 2 - 128
+        images.append(img[0].clamp(0, 255).byte())
+        generator_name = ("one", "two")[index // 2 % 2] if fake else ""
+        rows.append(
+            {
+                "label": "fake" if fake else "real",
+                "generator": generator_name,
+                "family": "gan" if fake else "",
+                "source": generator_name or f"photograph-{index}",
+                "split": split,
+            }
+        )
+    return ImageSet.of(images, pd.DataFrame(rows))
+
+
+def test_a_pool_holds_the_descriptions_of_the_same_crops() -> None:
+    crops = BalancedCrops(made_up("train"), COUNTED.augmentation, seed=3)
+    pool = Described(crops, lambda images: images.float().flatten(1), 6)
+    assert len(pool) == 6
+    for index in range(6):
+        assert torch.equal(pool[index]["image"], crops[index]["image"].float().flatten())
+        assert int(pool[index]["label"]) == crops[index]["label"]
+
+
+def test_whitening_gives_uncorrelated_unit_components() -> None:
+    rows = torch.randn(500, 12, generator=torch.Generator().manual_seed(0)) @ torch.randn(12, 12) + 3
+    layer = Whitening(12, 5)
+    layer.fit(rows)
+    found = layer(rows)
+    assert torch.allclose(found.mean(dim=0), torch.zeros(5), atol=1e-4)
+    assert torch.allclose(torch.cov(found.T), torch.eye(5), atol=0.02)
+
+
+def test_subspace_is_near_for_what_it_was_fitted_to() -> None:
+    generator = torch.Generator().manual_seed(0)
+    basis = torch.randn(3, 40, generator=generator)
+    inside = torch.randn(300, 3, generator=generator) @ basis + 0.01 * torch.randn(300, 40, generator=generator)
+    model = TraceSubspace(40, 3)
+    model.fit(inside)
+    outside = inside[:50] + torch.randn(50, 40, generator=generator)
+    assert float(model(outside).min()) > float(model(inside).max())
+
+
+def test_counted_ntf_learns_saves_and_loads(tmp_path: Path) -> None:
+    train, val = made_up("train"), made_up("val")
+    detector = make_detector(COUNTED).fit(train, val, tmp_path / "run")
+    assert detector.history["validation_auc"] > 0.95
+    detector.save(tmp_path / "kept")
+    scores = detector.score(val.images())
+    again = load_detector(tmp_path / "kept").score(val.images())
+    assert np.corrcoef(scores, again)[0, 1] > 0.999
+    described = detector.logit(describe_all(val)).detach().double().numpy()
+    assert described == pytest.approx(scores, rel=1e-3, abs=1e-3)
+
+
+def test_committee_averages_members_on_one_scale(tmp_path: Path) -> None:
+    train, val = made_up("train"), made_up("val")
+    spectrum = DetectorConfig(detector="spectrum", size=48, jpeg=0.0)
+    counted = replace(COUNTED, detector="cross_entropy")
+    members = [make_detector(one) for one in (spectrum, counted)]
+    for number, member in enumerate(members):
+        member.learn(train, tmp_path / str(number))
+    committee = Committee.of(members)
+    committee.put_on_one_scale(train)
+    committee.note_history(train, val, committee.settle(val))
+    images = torch.stack([val.image(row) for row in range(4)])
+    parts = torch.stack([member.logit(images) for member in members], dim=1)
+    expected = ((parts - committee.centre) / committee.spread).mean(dim=1)
+    assert torch.allclose(committee.logit(images), expected, atol=1e-5)
+    committee.save(tmp_path / "committee")
+    loaded = load_detector(tmp_path / "committee")
+    assert isinstance(loaded, Committee)
+    assert loaded.threshold == committee.threshold
+    found, kept = loaded.score(val.images()), committee.score(val.images())
+    assert np.corrcoef(found, kept)[0, 1] > 0.999
+
+
+def test_a_committee_of_one_is_refused() -> None:
+    with pytest.raises(DetectorError, match="two members"):
+        make_detector(DetectorConfig(detector="committee", members=({"detector": "spectrum"},)))
+
+
+def test_ablation_compares_variants_with_the_first(tmp_path: Path) -> None:
+    variants = {"ntf": {}, "score: head": {"score": "head"}, "cross-entropy": {"detector": "cross_entropy"}}
+    sets = [made_up(split) for split in ("train", "val", "test")]
+    tables = sets[2].manifest.assign(generator=lambda df: df["generator"].replace({"one": "three"}))
+    sets[2] = ImageSet.of(list(sets[2].images()), tables.drop(columns="path"))
+    found = ablate(*sets, COUNTED, [0], tmp_path, variants=variants)
+    assert list(found) == list(variants)
+    assert "first_minus_this" not in found["ntf"]
+    means = {(mean["tier"], mean["over"]): mean for mean in found["score: head"]["first_minus_this"]}
+    assert any(over == "unseen" for _, over in means)
+    for entry in found.values():
+        for mean in entry["values"]:
+            assert 0 <= mean["metrics"]["ap"]["low"] <= mean["metrics"]["ap"]["high"] <= 1
+
+
+def test_pools_depend_on_the_seed_alone() -> None:
+    train = made_up("train")
+    config = replace(COUNTED, pool=9)
+    first, second, other = (make_pools(train, one) for one in (config, config, replace(config, seed=1)))
+    assert torch.equal(first.crops.columns["image"], second.crops.columns["image"])
+    assert not torch.equal(first.crops.columns["image"], other.crops.columns["image"])
+    assert first.views.columns["broken"].shape == (3, 2, 1092)
