@@ -22,7 +22,7 @@ Taught in: notebook 02
 from helpers.generators.base import ImageGenerator, NoiseSource, parameter_count
 from helpers.generators.crops import Crop, draw_crops, stack, zoo_photographs
 from helpers.generators.recipes import RECIPES, GeneratorError, Recipe, build, recipe
-from helpers.generators.release import load
+from helpers.generators.release import load, zoo_crops, zoo_images
 
 __all__ = [
     "RECIPES",
@@ -37,5 +37,7 @@ __all__ = [
     "parameter_count",
     "recipe",
     "stack",
+    "zoo_crops",
+    "zoo_images",
     "zoo_photographs",
 ]

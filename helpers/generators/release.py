@@ -182,6 +182,37 @@ def check_samples(folder: Path, names: Sequence[str], count: int) -> pd.DataFram
     return pd.DataFrame(rows)
 
 
+def zoo_images(split: str | None = None, folder: Path | None = None) -> dict[str, Tensor]:
+    """Read the shipped images of all generators; image i of each starts from the same random stream.
+
+    Args:
+        split: "train", "val" or "test"; all when None.
+        folder: The zoo's folder, the shipped one when None.
+
+    Returns:
+        Name -> uint8, (n, 3, 64, 64).
+
+    Taught in: notebook 02
+    """
+    folder = folder or zoo_folder()
+    df = container.load(folder)[0]
+    rows = df[(df["label"] == "fake") & (df["split"] == split if split else True)]
+    return {str(name): container_images(folder, group) for name, group in rows.groupby("generator", sort=False)}
+
+
+def zoo_crops(folder: Path | None = None) -> Tensor:
+    """Read the shipped crops of the four training scenes: uint8, (n, 3, 64, 64).
+
+    Args:
+        folder: The zoo's folder, the shipped one when None.
+
+    Taught in: notebook 02
+    """
+    folder = folder or zoo_folder()
+    df = container.load(folder)[0]
+    return container_images(folder, df[df["label"] == "real"])
+
+
 # Model cards
 
 
