@@ -6,18 +6,21 @@ validation and test images, made once. So a variant costs seconds, and only the 
 Taught in: notebooks 04 and 06.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from helpers.cooccurrence import cooccurrences
-from helpers.detector import DetectorConfig, make_detector
+from helpers.detector import Detector, DetectorConfig, make_detector
 from helpers.evaluation import compare, evaluate
 from helpers.metrics import fit_temperature, threshold_of_best_accuracy
 from helpers.ntf import make_pools
@@ -47,6 +50,18 @@ VARIANTS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     }
 )
 """Name -> what differs from the configuration. Only the score differs in the "score:" variants: one training."""
+
+
+def slug(name: str) -> str:
+    """Turn a variant's name into the name of a folder."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+
+
+def fix_by(detector: Detector, train: ImageSet, val: ImageSet, scores: NDArray[np.float64]) -> None:
+    """Fix threshold and calibration by known scores of the validation images, and note what training saw."""
+    detector.threshold = threshold_of_best_accuracy(val.labels, scores)
+    detector.calibration = fit_temperature(val.labels, scores)
+    detector.note_history(train, val, scores)
 
 
 @torch.no_grad()
@@ -81,7 +96,7 @@ def ablate(
         test: Images to report on.
         config: The full method, with a co-occurrence backbone and a pool.
         seeds: One run each.
-        out: Folder for checkpoints.
+        out: Folder for checkpoints, and for every trained detector: `out / slug(name)-seed`.
         variants: Name -> changes; the first is what the others are compared with.
         progress: Told what is done.
 
@@ -104,11 +119,11 @@ def ablate(
                 trained[same] = detector.eval()
             trained[same].config = own
             scores = {key: trained[same].logit(rows).double().detach().numpy() for key, rows in described.items()}
-            calibration = fit_temperature(val.labels, scores["val"])
-            thresholds[name].append(threshold_of_best_accuracy(val.labels, scores["val"]))
-            tables[name].append(
-                test.manifest.assign(score=scores["test"], probability=calibration.apply(scores["test"]))
-            )
+            fix_by(trained[same], train, val, scores["val"])
+            trained[same].save(out / f"{slug(name)}-{seed}")
+            thresholds[name].append(trained[same].threshold)
+            probability = trained[same].probability(scores["test"])
+            tables[name].append(test.manifest.assign(score=scores["test"], probability=probability))
             progress(f"seed {seed}: {name}")
     known: dict[str, Any] = {
         "seen_generators": set(train.manifest["generator"]) - {""},
