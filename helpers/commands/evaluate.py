@@ -1,10 +1,12 @@
 """`python -m helpers evaluate`: from a detector and a manifest to a report with intervals."""
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import pandas as pd
 import typer
 from rich.console import Console
@@ -12,7 +14,7 @@ from rich.table import Table
 from tqdm import tqdm
 
 from helpers.commands.train import load_rows
-from helpers.detector import Detector, DetectorError, load_detector
+from helpers.detector import WEIGHTS, Detector, DetectorError, load_detector
 from helpers.evaluation import Report, compare
 from helpers.evaluation import evaluate as make_report
 from helpers.images import Image, decode, encode_jpeg, read_image
@@ -47,6 +49,28 @@ def score_table(
     return df.assign(score=scores, probability=detector.probability(scores))
 
 
+def cached_table(folder: Path, df: pd.DataFrame, root: Path | None, jpeg: int, quiet: bool) -> pd.DataFrame:
+    """Score a manifest's rows by the detector in a folder, or take the scores from its cache.
+
+    The cache lies beside the weights; its key covers the weights, the images' hashes and the re-encoding.
+    """
+    detector = load_detector(folder)
+    key = hashlib.sha256((folder / WEIGHTS).read_bytes())
+    key.update("".join(df["sha256"]).encode() + str(jpeg).encode())
+    cache = folder / "scores" / f"{key.hexdigest()[:16]}.npy"
+    if cache.is_file():
+        scores = np.load(cache)
+        return df.assign(score=scores, probability=detector.probability(scores))
+
+    def change(img: Image) -> Image:
+        return decode(encode_jpeg(img, jpeg))
+
+    table = score_table(detector, df, root, change=change if jpeg else None, quiet=quiet)
+    cache.parent.mkdir(exist_ok=True)
+    np.save(cache, table["score"].to_numpy())
+    return table
+
+
 def evaluate(
     detector: Annotated[
         list[Path], typer.Option(help="Folder of a trained detector; repeated: runs (seeds) of one detector.")
@@ -70,12 +94,9 @@ def evaluate(
     if df.empty:
         raise DetectorError(f"no image of split {split}")
 
-    def change(img: Image) -> Image:
-        return decode(encode_jpeg(img, jpeg))
-
     def tables_of(folders: list[Path]) -> tuple[list[Detector], list[pd.DataFrame]]:
-        loaded = [load_detector(folder) for folder in folders]
-        return loaded, [score_table(one, df, place, change=change if jpeg else None, quiet=as_json) for one in loaded]
+        tables = [cached_table(folder, df, place, jpeg, as_json) for folder in folders]
+        return [load_detector(folder) for folder in folders], tables
 
     detectors, tables = tables_of(detector)
     if scores is not None:
@@ -90,9 +111,7 @@ def evaluate(
         rivals, others = tables_of(against)
         report = compare(tables, others, **known, cluster=cluster, n_draws=draws)
     else:
-        report = make_report(
-            tables, [one.threshold for one in detectors], **known, cluster=cluster, n_draws=draws
-        )
+        report = make_report(tables, [one.threshold for one in detectors], **known, cluster=cluster, n_draws=draws)
     head = {
         "detector": detectors[0].name,
         "against": rivals[0].name if rivals else None,
