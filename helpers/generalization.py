@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from scipy.stats import t as student
 from torch import Tensor
 
 from helpers import catalog
@@ -33,11 +34,14 @@ __all__ = [
     "LeftOut",
     "extract",
     "fit_head",
+    "generators_table",
     "leave_one_out",
     "leave_one_out_table",
     "mean_ap",
+    "means_table",
     "more_generators",
     "photograph_crops",
+    "size_means",
     "train_test_matrix",
 ]
 
@@ -297,3 +301,70 @@ def _thinned(features: Features, each: int, rng: np.random.Generator) -> Feature
     for name in sorted(set(features.generators) - {""}):
         kept.append(rng.permutation(np.flatnonzero(features.generators == name))[:each])
     return features.take(np.sort(np.concatenate(kept)))
+
+
+def size_means(table: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
+    """Average over the random subsets of each size.
+
+    Args:
+        table: See `more_generators`; at least two subsets of each size.
+        level: Confidence level in (0, 1).
+
+    Returns:
+        One row for each size: `mean`, `low`, `high`. The interval says how far the choice of subsets among these
+        generators matters; it does not speak of other generators, nor of other photographs.
+    """
+    groups = table.groupby("size")["ap"]
+    mean, count = groups.mean(), groups.count()
+    reach = groups.std() / np.sqrt(count) * student.ppf((1 + level) / 2, count - 1)
+    return pd.DataFrame({"mean": mean, "low": mean - reach, "high": mean + reach})
+
+
+# Recorded reports
+
+
+def means_table(reports: Mapping[str, Mapping[str, Any]], metric: str = "ap") -> pd.DataFrame:
+    """Lay out the means of several recorded reports.
+
+    Args:
+        reports: Name of a detector -> `Report.to_dict()`, as `python -m helpers evaluate --json` prints it.
+        metric: Of `helpers.evaluation.METRICS`.
+
+    Returns:
+        One row for each detector, tier of real images, and "seen" or "unseen" generators: columns `detector`, `tier`,
+        `over`, `generators` (their number), `value`, `low`, `high`.
+    """
+    rows = [
+        {
+            "detector": name,
+            **{key: mean[key] for key in ("tier", "over")},
+            "generators": len(mean["generators"]),
+            **{key: float(mean["metrics"][metric][key]) for key in ("value", "low", "high")},
+        }
+        for name, report in reports.items()
+        for mean in report["means"]
+    ]
+    return pd.DataFrame(rows)
+
+
+def generators_table(reports: Mapping[str, Mapping[str, Any]], tier: str, metric: str = "ap") -> pd.DataFrame:
+    """Lay out one number of several recorded reports by generator.
+
+    Args:
+        reports: Name of a detector -> `Report.to_dict()`.
+        tier: Of the real images.
+        metric: Of `helpers.evaluation.METRICS`.
+
+    Returns:
+        One row for each detector, one column for each generator.
+    """
+    return pd.DataFrame(
+        {
+            name: {
+                row["generator"]: float(row["metrics"][metric]["value"])
+                for row in report["generators"]
+                if row["tier"] == tier
+            }
+            for name, report in reports.items()
+        }
+    ).T
