@@ -1,0 +1,164 @@
+"""What lesson 04 uses beside the loss: the toy circle, the toy task, its figures, and the experiment on the zoo."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from matplotlib import pyplot as plt
+
+from helpers import transfer_plots
+from helpers.commands.transfer import ARMS, FULL, TRAINED_ON, Arm, all_scores, report_of
+from helpers.detector import DetectorConfig, make_detector
+from helpers.training_data import ImageSet
+from helpers.transfer import hardness_weights, soft_contrastive_loss, soft_targets
+from helpers.transfer_toys import Circle, CircleTask, Pairs, effective_count, on_circle, pulls
+
+# the circle
+
+
+def loss_at(angle: float, circle: Circle, temperature: float, sharpness: float) -> float:
+    anchor, traces, fakes = on_circle([angle]), on_circle(circle.traces), on_circle(circle.fakes)
+    targets = soft_targets(on_circle([circle.teacher]) @ traces.T, 0.1)
+    targets = torch.cat([targets, torch.zeros(1, len(fakes))], dim=1)
+    hardness = hardness_weights(on_circle([circle.anchor]), fakes, sharpness)
+    weights = torch.cat([torch.ones(1, len(traces)), hardness], dim=1)
+    return float(soft_contrastive_loss(anchor, torch.cat([traces, fakes]), targets, temperature, weights=weights))
+
+
+@pytest.mark.parametrize(("temperature", "sharpness"), [(0.1, 0.0), (0.5, 0.0), (0.2, 4.0)])
+def test_the_anchor_turns_against_the_slope_of_the_loss(temperature: float, sharpness: float) -> None:
+    circle, step = Circle(), 1e-3
+    found = pulls(circle, temperature, sharpness=sharpness)
+    ahead, behind = (loss_at(circle.anchor + sign * step, circle, temperature, sharpness) for sign in (1, -1))
+    assert found.turn == pytest.approx(-(ahead - behind) / np.radians(2 * step), rel=1e-4)
+    assert float(found.gradient.sum()) == pytest.approx(0, abs=1e-12)
+    assert bool((found.gradient[len(circle.traces) :] > 0).all())  # fakes push, all of them
+
+
+def test_the_nearest_fake_takes_all_of_the_push_or_an_equal_share() -> None:
+    assert pulls(Circle(), 0.02).nearest_share > 0.999
+    assert pulls(Circle(), 1e4).nearest_share == pytest.approx(1 / len(Circle().fakes), abs=1e-3)
+
+
+def test_hard_negatives_are_a_lower_temperature_for_fakes_alone() -> None:
+    first = len(Circle().traces)
+    weighted, colder = (
+        pulls(Circle(), 0.5, sharpness=3).shares[first:],
+        pulls(Circle(), 1 / (1 / 0.5 + 3)).shares[first:],
+    )
+    assert torch.allclose(weighted / weighted.sum(), colder / colder.sum(), atol=1e-12)
+
+
+def test_effective_count_of_the_extremes() -> None:
+    rows = torch.tensor([[1.0, 0, 0, 0], [0.25, 0.25, 0.25, 0.25], [0.5, 0.5, 0, 0]])
+    assert effective_count(rows).tolist() == pytest.approx([1, 4, 2])
+
+
+# the toy task
+
+
+def batch_of(rows: range) -> dict[str, torch.Tensor]:
+    data = Pairs()
+    return {name: torch.stack([data[row][name] for row in rows]) for name in ("photograph", "fake")}
+
+
+@pytest.mark.parametrize("coupled", [False, True])
+def test_halves_of_a_batch_add_up_unless_the_loss_couples_them(coupled: bool) -> None:
+    task, rng = CircleTask(coupled), torch.Generator()
+    whole, first, second = (
+        task.losses("main", batch_of(rows), rng)["loss"].item() for rows in (range(16), range(8), range(8, 16))
+    )
+    gap = abs(whole - (first + second) / 2)
+    assert gap > 0.05 if coupled else gap < 1e-12
+    assert task.splittable is not coupled
+
+
+# the experiment
+
+
+def test_arms_differ_in_what_they_say_and_take_as_many_steps() -> None:
+    base = DetectorConfig(mapping_steps=8, steps=10)
+    configs = {arm: arm.config(base) for arm in ARMS}
+    assert {config.steps + config.mapping_steps for config in configs.values()} == {18}
+    assert {arm.mapped for arm in ARMS} == {True, False}
+    assert [config.detector for arm, config in configs.items() if arm == Arm("none", mapped=False)] == ["cross_entropy"]
+    assert configs[Arm("none", mapped=True)].transfer == {"contrast": 0, "repulsion": 0}
+    assert [configs[Arm(kind, mapped=False)].transfer["targets"] for kind in ("soft", "hard", "uniform")] == [
+        "soft",
+        "hard",
+        "uniform",
+    ]
+
+
+def test_all_scores_are_those_of_the_detector() -> None:
+    detector = make_detector(DetectorConfig(embedding=8, prototypes=4))
+    rng = torch.Generator().manual_seed(0)
+    detector.bank = torch.nn.functional.normalize(torch.randn(4, 8, generator=rng), dim=1)
+    detector.centre, detector.spread = torch.tensor([0.1, -0.5, 0.2]), torch.tensor([2.0, 0.5, 1.5])
+    images = [torch.randint(256, (3, 64, 64), generator=rng, dtype=torch.uint8) for _ in range(3)]
+    rows = pd.DataFrame({"label": ["real", "fake", "real"], "generator": "", "family": "", "source": ""})
+    found = all_scores(detector, ImageSet.of(images, rows))
+    for name, values in found.items():
+        detector.config = dataclasses.replace(detector.config, score=name)
+        assert values == pytest.approx(detector.score(images), abs=1e-5)
+    assert list(found) == ["head", "proximity", "both", "stage1"]
+
+
+def made_up(quality: float, seed: int) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    names = ["", *TRAINED_ON, "flow", "dit"]
+    rows = pd.DataFrame({"generator": np.repeat(names, 20), "family": "", "source": "one"})
+    rows = rows.assign(label=np.where(rows["generator"] == "", "real", "fake"), path=rows.index.astype(str))
+    noise = np.random.default_rng(99).normal(size=len(rows)) + 0.01 * rng.normal(size=len(rows))
+    return rows.assign(score=quality * (rows["label"] == "fake") + noise, probability=0.5)
+
+
+def test_the_report_ranks_arms_and_knows_what_is_equal() -> None:
+    good, poor = [made_up(20, seed) for seed in (0, 1)], [made_up(0.5, seed) for seed in (0, 1)]
+    records = report_of(
+        {FULL: good, (Arm("hard", mapped=True), "both"): good, (Arm("none", mapped=False), "head"): poor}
+    )
+    full, same, worse = records
+    assert (full["unseen"]["value"], full["difference"]) == (1, None)
+    assert same["difference"]["value"] == 0
+    assert worse["difference"]["low"] > 0.1
+    assert worse["difference"]["value"] == pytest.approx(1 - worse["unseen"]["value"], abs=1e-4)
+    assert len(worse["unseen"]["per_run"]) == 2
+
+
+def test_the_recorded_experiment_is_whole(project: Path) -> None:
+    recorded = json.loads((project / "data" / "results" / "transfer_zoo.json").read_text(encoding="utf-8"))
+    assert {(record["targets"], record["stage1"]) for record in recorded["arms"]} == {
+        (arm.targets, arm.mapped) for arm in ARMS
+    }
+    assert len(recorded["seeds"]) == 3
+    assert len(recorded["unseen"]) == 8
+    assert not set(recorded["unseen"]) & set(recorded["trained_on"])
+    for record in recorded["arms"]:
+        assert record["unseen"]["low"] <= record["unseen"]["value"] <= record["unseen"]["high"]
+        assert record["unseen"]["value"] == pytest.approx(np.mean(record["unseen"]["per_run"]), abs=2e-4)
+        apart = np.mean([record["generators"][name] for name in recorded["unseen"]])
+        assert record["unseen"]["value"] == pytest.approx(apart, abs=2e-4)
+
+
+# figures
+
+
+def test_figures_say_their_numbers() -> None:
+    fig = transfer_plots.pulls_figure(0.05, 0.1, 0.0)
+    texts = [text.get_text() for text in fig.axes[0].texts]
+    share = pulls(Circle(), 0.05).nearest_share
+    assert any(f"{share:.0%} of the push" in text for text in texts)
+    assert sum(text.startswith(("+", "-")) for text in texts) == 8
+    plt.close(fig)
+    limits = transfer_plots.limits_figure([0.1, 1], [1.0, 2.0], {"InfoNCE": 0.5, "SupCon": 2.5})
+    assert [text.get_text() for text in limits.axes[0].get_legend().get_texts()] == [
+        "soft contrastive loss",
+        "InfoNCE",
+        "SupCon",
+    ]
+    plt.close(limits)
