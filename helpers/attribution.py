@@ -36,6 +36,7 @@ __all__ = [
     "colour_features",
     "fit",
     "nearest_fingerprint",
+    "pool_spectra",
     "score",
     "spectrum_features",
     "survey",
@@ -103,7 +104,19 @@ def spectrum_features(images: Tensor, residual: str = "denoising") -> NDArray[np
 
     Taught in: notebook 02
     """
-    half = residual_levels(images, residual)[:, :, images.shape[-1] // 2 :]
+    return pool_spectra(residual_levels(images, residual))
+
+
+def pool_spectra(levels: Tensor) -> NDArray[np.float64]:
+    """Average spectra over 2 x 2 cells and keep one half.
+
+    Args:
+        levels: float, (n, H, W), as `helpers.residuals.residual_levels` makes them.
+
+    Returns:
+        (n, H W / 8).
+    """
+    half = levels[:, :, levels.shape[-1] // 2 :]
     pooled: NDArray[np.float64] = F.avg_pool2d(half[:, None], 2).flatten(1).double().numpy()
     return pooled
 

@@ -85,10 +85,21 @@ def denoising_residual(images: Tensor, size: int = 3, noise: float = 4.0) -> Ten
     Source: Lee, Digital image enhancement and noise filtering by use of local statistics, IEEE PAMI 2(2), 1980; in the
         role that the wavelet denoiser has in Lukas, Fridrich, Goljan, IEEE TIFS 1(2), 2006.
     """
-    windows = _padded_windows(images, size)
-    mean, variance = windows.mean(dim=-1), windows.var(dim=-1, correction=0)
+    reach = size // 2
+    padded = F.pad(images.double(), (reach, reach, reach, reach), mode="reflect")
+    mean = _box_mean(padded, size)
+    variance = _box_mean(padded.square(), size) - mean.square()
     share = (variance - noise**2).clamp(min=0) / variance.clamp(min=noise**2)
-    return (images.float() - mean) * (1 - share)
+    return ((images - mean) * (1 - share)).float()
+
+
+def _box_mean(planes: Tensor, size: int) -> Tensor:
+    """Mean of each size x size window: (..., H, W) -> (..., H - size + 1, W - size + 1)."""
+    for dim in (-2, -1):
+        count = planes.shape[dim] - size + 1
+        shifted = [planes.narrow(dim, start, count) for start in range(size)]
+        planes = sum(shifted[1:], start=shifted[0]) / size
+    return planes
 
 
 def diagonal_residual(images: Tensor) -> Tensor:

@@ -41,6 +41,8 @@ LABELS: Mapping[str, str] = MappingProxyType(
 WHITE = 255
 DECIBELS = 12.0
 """Difference of two spectra at which colours saturate."""
+STEP = 3.0
+"""Step of colours in spectra, in decibels: fewer colours store in half the bytes."""
 
 
 def mosaic(images: Sequence[Tensor], columns: int = 2, gap: int = 2) -> Tensor:
@@ -74,7 +76,7 @@ def spectrum_picture(difference: Tensor, zoom: int = 2) -> Tensor:
     Returns:
         uint8, (3, zoom H, zoom W).
     """
-    stepped = (2 * difference).round() / 2  # steps of half a decibel, which store in half the bytes
+    stepped = difference.round()  # whole decibels store in half the bytes
     scaled = (stepped / (2 * DECIBELS) + 0.5).clamp(0, 1).repeat_interleave(zoom, 0).repeat_interleave(zoom, 1)
     colours = mpl.colormaps["PuOr_r"](scaled.numpy(), bytes=True)[..., :3]
     return torch.from_numpy(np.ascontiguousarray(colours)).permute(2, 0, 1)
@@ -136,7 +138,7 @@ def spectra_figure(planes: Mapping[str, Tensor], limits: tuple[float, float] = (
     fig: Figure
     fig, axes = figure(2, len(planes), height=4.4)
     for column, (name, plane) in enumerate(planes.items()):
-        axes[0, column].imshow(plane, cmap="gray", vmin=0, vmax=255)
+        axes[0, column].imshow(plane.numpy(), cmap="gray", vmin=0, vmax=255)
         axes[0, column].set_title(name)
         axes[0, column].set_axis_off()
         picture = _draw_level(axes[1, column], plane, limits)
@@ -149,7 +151,8 @@ def spectra_figure(planes: Mapping[str, Tensor], limits: tuple[float, float] = (
 def _draw_level(ax: mpl.axes.Axes, plane: Tensor, limits: tuple[float, float]) -> mpl.image.AxesImage:
     """Draw the spectrum of a plane with frequencies on its axes."""
     edges = (-0.5, 0.5, 0.5, -0.5)
-    picture = ax.imshow(level(plane), extent=edges, vmin=limits[0], vmax=limits[1], cmap="viridis")
+    stepped = STEP * (level(plane) / STEP).round()
+    picture = ax.imshow(stepped.numpy(), extent=edges, vmin=limits[0], vmax=limits[1], cmap="viridis")
     ax.set(xticks=(-0.5, 0, 0.5), yticks=(-0.5, 0, 0.5))
     ax.grid(visible=False)
     return picture
@@ -170,14 +173,14 @@ def kernel_figure(plane: Tensor, blur: float, imbalance: float) -> Figure:
     large = upsample(plane, kernel)
     fig: Figure
     fig, axes = figure(1, 3, height=2.9)
-    axes[0].imshow(large, cmap="gray", vmin=0, vmax=255)
+    axes[0].imshow(large.numpy(), cmap="gray", vmin=0, vmax=255)
     axes[0].set_axis_off()
     axes[0].set_title("enlarged picture")
     _draw_level(axes[1], large, (-10, 60))
     axes[1].set_title("its spectrum")
     axes[1].set_xlabel("frequency (cycles/pixel)")
     response = kernel_response(kernel, 128, 128)[:65, 0].abs()
-    axes[2].plot(torch.arange(65) / 128, response / 4, **{**line_style(0), "marker": ""})
+    axes[2].plot(np.arange(65) / 128, response.numpy() / 4, **{**line_style(0), "marker": ""})
     axes[2].set(xlabel="frequency (cycles/pixel)", ylim=(-0.03, 1.05), title="what passes")
     axes[2].axvline(0.25, color="0.5", linestyle=":")
     return fig
@@ -212,15 +215,18 @@ def matrix_figure(
     """
     fig: Figure
     fig, ax = figure(width=7, height=5.6)
-    ax.imshow(values, cmap=color_map, vmin=limits[0], vmax=limits[1])
+    ax.pcolormesh(values, cmap=color_map, vmin=limits[0], vmax=limits[1])
+    ax.invert_yaxis()
     for (row, column), value in np.ndenumerate(values):
         if decimals or round(value):
             red, green, blue, _ = mpl.colormaps[color_map]((value - limits[0]) / (limits[1] - limits[0]))
             dark = 0.3 * red + 0.6 * green + 0.1 * blue < 0.5
             shown = f"{value:.{decimals}f}"
-            ax.text(column, row, shown, ha="center", va="center", fontsize=8, color="white" if dark else "black")
-    ticks = range(len(names))
-    ax.set(xticks=ticks, yticks=ticks, yticklabels=names, xlabel=columns, ylabel=rows)
+            ax.text(
+                column + 0.5, row + 0.5, shown, ha="center", va="center", fontsize=8, color="white" if dark else "black"
+            )
+    ticks = np.arange(len(names)) + 0.5
+    ax.set(xticks=ticks, yticks=ticks, yticklabels=names, xlabel=columns, ylabel=rows, aspect="equal")
     ax.set_xticklabels(names, rotation=45, ha="right", rotation_mode="anchor")
     ax.grid(visible=False)
     return fig
