@@ -136,7 +136,6 @@ def ablate(
         entry: dict[str, Any] = {
             "changes": dict(variants[name]),
             "values": values["means"],
-            "generators": values["generators"],
         }
         if name != first:
             entry["first_minus_this"] = compare(tables[first], tables[name], **known).to_dict()["means"]

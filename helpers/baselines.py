@@ -130,6 +130,7 @@ class CrossEntropy(Detector):
         task.average.load_state_dict(self.student.state_dict())  # the whitening, where there is one
         trained: Any = fit(task, crops, config.fit_config(config.steps), out).task
         self.student.load_state_dict(trained.average.state_dict())
+        self.cpu()  # training may have moved parts to another device
 
     def logit(self, images: Tensor) -> Tensor:
         """(n, 3, H, W), 0..255 -> (n,)."""
@@ -193,7 +194,7 @@ class SupCon(CrossEntropy):
         task.average.load_state_dict(self.student.state_dict())  # the whitening, where there is one
         trained: Any = fit(task, crops, config.fit_config(config.steps), out).task
         self.student.load_state_dict(trained.average.state_dict())
-        self.eval()
+        self.cpu().eval()  # training may have moved parts to another device
         images, labels = examples(crops, 4096)
         with torch.no_grad():
             features = torch.cat([self.embed(part) for part in batches(images, 64)])

@@ -8,13 +8,16 @@ seen through up to four native windows, never resized; its score is their mean.
 Taught in: notebooks 04 and 06.
 """
 
+import hashlib
 import importlib
 import json
 import tomllib
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
-from itertools import islice
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -25,9 +28,13 @@ from torch import Tensor, nn
 
 from helpers.errors import NaturalTracesError
 from helpers.fit import FitConfig, load_weights, save_weights, write_atomic
-from helpers.images import Image
+from helpers.images import Image, read_image
+from helpers.manifest import LABELS
 from helpers.metrics import TemperatureScaling, auc, fit_temperature, threshold_of_best_accuracy
+from helpers.soft_transfer import TransferTerms
+from helpers.trace_mapping import TraceTerms
 from helpers.training_data import Augmentation, ImageSet
+from helpers.views import BREAKERS
 
 __all__ = [
     "DETECTORS",
@@ -43,8 +50,10 @@ __all__ = [
 SCORES = ("head", "proximity", "both", "stage1", "subspace", "all")
 """What `ntf` judges by: the classifying head; the distance from the natural traces after stage 2; the mean of these
 two; the distance after stage 1 alone; the distance from the linear model of photographs; the mean of all four."""
-WEIGHTS, CARD = "weights.safetensors", "card.json"
+WEIGHTS, CARD, RUN = "weights.safetensors", "card.json", "run.json"
 BATCH = 16
+SMALLEST = 32
+"""Shortest side of an image that can be scored, in pixels."""
 
 
 class DetectorError(NaturalTracesError):
@@ -109,8 +118,30 @@ class DetectorConfig:
     members: tuple[Mapping[str, Any], ...] = ()
 
     def __post_init__(self) -> None:
-        if self.score not in SCORES:
-            raise DetectorError(f"score must be one of {', '.join(SCORES)}, not {self.score}")
+        _check_types(self)
+        least = {"embedding": 2, "prototypes": 1, "steps": 1, "batch_size": 2, "size": 16, "window": SMALLEST}
+        for name in ("mapping_steps", "subspace", "pool", "num_workers", "seed", *least):
+            if getattr(self, name) < least.get(name, 0):
+                raise DetectorError(f"{name} must be at least {least.get(name, 0)}, not {getattr(self, name)}")
+        rules = {
+            "size must be even": self.size % 2 == 0,  # ways to break traces work on blocks of 2 x 2 pixels
+            "windows must be 1 to 4": 1 <= self.windows <= 4,
+            "jpeg must be 0 to 1": 0 <= self.jpeg <= 1,
+            "learning_rate must be above 0": self.learning_rate > 0,
+            "qualities must be two of 1 to 100, the lower first": len(self.qualities) == 2
+            and all(isinstance(quality, int) for quality in self.qualities)
+            and 1 <= self.qualities[0] <= self.qualities[1] <= 100,
+            f"breakers must be of {', '.join(BREAKERS)}": set(self.breakers) <= set(BREAKERS),
+            f"score must be one of {', '.join(SCORES)}": self.score in SCORES,
+            "score subspace needs a subspace": self.score != "subspace" or self.subspace > 0,
+        }
+        for rule, holds in rules.items():
+            if not holds:
+                raise DetectorError(f"{rule}, not {getattr(self, rule.split()[0])}")
+        try:
+            TraceTerms(**self.terms), TransferTerms(**self.transfer)
+        except TypeError as error:  # it names the entry
+            raise DetectorError(f"terms or transfer: {str(error).partition('() ')[2]}") from None
 
     @property
     def augmentation(self) -> Augmentation:
@@ -130,6 +161,18 @@ class DetectorConfig:
         )
 
 
+def _check_types(config: DetectorConfig) -> None:
+    """Compare each entry with the type of its default; whole numbers pass for floating-point ones."""
+    for entry in fields(config):
+        value = getattr(config, entry.name)
+        if entry.default is MISSING:
+            wanted: type | tuple[type, ...] = Mapping
+        else:
+            wanted = (int, float) if isinstance(entry.default, float) else type(entry.default)
+        if not isinstance(value, wanted) or isinstance(value, bool):
+            raise DetectorError(f"{entry.name} cannot be {value!r}")
+
+
 def read_config(path: Path, **changes: Any) -> DetectorConfig:  # noqa: ANN401
     """Read a configuration.
 
@@ -141,7 +184,7 @@ def read_config(path: Path, **changes: Any) -> DetectorConfig:  # noqa: ANN401
         The configuration.
 
     Raises:
-        DetectorError: The file is missing, is no TOML, or has an unknown entry.
+        DetectorError: The file is missing, is no TOML, or has an unknown or impossible entry.
     """
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -170,7 +213,7 @@ def windows(img: Image, size: int, most: int) -> list[Image]:
     Args:
         img: uint8 (3, H, W).
         size: Side of a window in pixels; a shorter side of the image stays whole.
-        most: 1 (the middle) to 4.
+        most: 4; with fewer the middle alone.
 
     Returns:
         Windows, uint8 (3, min(H, size), min(W, size)).
@@ -234,11 +277,33 @@ class Detector(nn.Module):
 
         Returns:
             The same detector, ready to score.
+
+        Raises:
+            DetectorError: A label is missing, or the folder holds a run with other settings or images.
         """
+        for name, part in (("training", train), ("validation", val)):
+            if missing := set(LABELS) - set(part.manifest["label"]):
+                raise DetectorError(f"the {name} images hold none that is {' or '.join(sorted(missing))}")
+        self._claim(train, out)
         self.learn(train, out)
         self.eval()
         self.note_history(train, val, self.settle(val))
         return self
+
+    def _claim(self, train: ImageSet, out: Path) -> None:
+        """Note in the folder what is trained there, since a run that is found there is continued."""
+        apart = ("window", "windows", "score", "num_workers")  # what training does not depend on
+        settings = {name: value for name, value in asdict(self.config).items() if name not in apart}
+        names = train.manifest[["path", "label"]].astype(str).agg("\t".join, axis=1)
+        digest = hashlib.sha256("\n".join(names).encode()).hexdigest()
+        wanted = json.loads(json.dumps({"config": settings, "images": digest}))
+        path = out / RUN
+        if not path.is_file():
+            write_atomic(path, (json.dumps(wanted, indent=2) + "\n").encode())
+        elif (found := json.loads(path.read_text(encoding="utf-8"))) != wanted:
+            parts = {**found.get("config", {}), "images": found.get("images")}
+            differ = [name for name, value in {**settings, "images": digest}.items() if parts.get(name) != value]
+            raise DetectorError(f"{out}: holds a run with other {', '.join(differ)}: choose another folder")
 
     def note_history(self, train: ImageSet, val: ImageSet, scores: NDArray[np.float64]) -> float:
         """Note what training saw, and how well the validation images are ranked; return their AUC."""
@@ -260,7 +325,6 @@ class Detector(nn.Module):
         self.calibration = fit_temperature(val.labels, scores)
         return scores
 
-    @torch.inference_mode()
     def score(self, images: Iterable[Image]) -> NDArray[np.float64]:
         """Score images of any sizes.
 
@@ -269,13 +333,49 @@ class Detector(nn.Module):
 
         Returns:
             (N,); higher means more fake.
+
+        Raises:
+            DetectorError: An image is too small.
         """
+        return self._score(self._windows(img) for img in images)
+
+    def score_files(
+        self, paths: Iterable[Path], change: Callable[[Image], Image] | None = None, *, threads: int = 2
+    ) -> NDArray[np.float64]:
+        """Score image files: threads read and cut ahead while the network works, as Pillow decodes without the lock.
+
+        Args:
+            paths: The files.
+            change: What happens to each image before it is scored, such as a re-encoding.
+            threads: How many.
+
+        Returns:
+            (N,), as `score` gives of the images.
+
+        Raises:
+            DetectorError: An image is too small.
+            ImageError: A file cannot be read.
+        """
+
+        def cut(path: Path) -> list[Image]:
+            img = read_image(path)
+            try:
+                # Copies, so that the large image is not kept.
+                return [view.clone() for view in self._windows(change(img) if change else img)]
+            except DetectorError as error:
+                raise DetectorError(f"{path}: {error}") from None
+
+        return self._score(_ahead(cut, paths, threads))
+
+    @torch.inference_mode()
+    def _score(self, cut_images: Iterable[list[Image]]) -> NDArray[np.float64]:
+        """Score images of which windows have been cut."""
         self.eval()
-        device = next(iter(self.parameters()), torch.empty(0)).device
+        device = next(chain(self.parameters(), self.buffers()), torch.empty(0)).device
         scores: list[float] = []
-        stream = iter(images)
+        stream = iter(cut_images)
         while batch := list(islice(stream, BATCH)):
-            cut = [(number, view) for number, img in enumerate(batch) for view in self._windows(img)]
+            cut = [(number, view) for number, views in enumerate(batch) for view in views]
             found = np.zeros((len(batch), 2))
             for shape in {view.shape for _, view in cut}:
                 numbers = [number for number, view in cut if view.shape == shape]
@@ -286,8 +386,9 @@ class Detector(nn.Module):
         return np.array(scores)
 
     def _windows(self, img: Image) -> list[Image]:
-        if min(img.shape[-2:]) < 32:
-            raise DetectorError(f"an image of {img.shape[-1]} x {img.shape[-2]} pixels is too small: 32 are needed")
+        if min(img.shape[-2:]) < SMALLEST:
+            size = f"{img.shape[-1]} x {img.shape[-2]}"
+            raise DetectorError(f"an image of {size} pixels is too small: {SMALLEST} are needed")
         return windows(img, self.config.window, self.config.windows)
 
     def probability(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -312,6 +413,18 @@ class Detector(nn.Module):
         }
         save_weights(self, folder / WEIGHTS, metadata={"detector": self.name}, half=True)
         write_atomic(folder / CARD, (json.dumps(card, indent=2) + "\n").encode())
+
+
+def _ahead(work: Callable[[Path], list[Image]], paths: Iterable[Path], threads: int) -> Iterator[list[Image]]:
+    """Do work in threads, in order, up to two batches ahead of its use."""
+    with ThreadPoolExecutor(threads) as pool:
+        pending: deque[Future[list[Image]]] = deque()
+        for path in paths:
+            pending.append(pool.submit(work, path))
+            if len(pending) > 2 * BATCH:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
 
 
 DETECTORS: dict[str, type[Detector]] = {}
@@ -356,7 +469,9 @@ def load_detector(folder: Path) -> Detector:
     try:
         card = json.loads((folder / CARD).read_text(encoding="utf-8"))
         config = config_from(card["config"], CARD)
-        detector = make_detector(config)
+        # All weights lie in the folder; the file that a frozen backbone came from need not be here.
+        detector = make_detector(replace(config, backbone_weights=""))
+        detector.config = config
         detector.threshold = float(card["threshold"])
         detector.calibration = TemperatureScaling(**card["calibration"])
         detector.history = dict(card["training"])

@@ -20,6 +20,7 @@ __all__ = [
     "label_names",
     "mark",
     "plot_map",
+    "plot_moves",
     "point_figure",
     "purity_figure",
     "stages_figure",
@@ -80,6 +81,22 @@ def mark(ax: Axes, point: ArrayLike) -> None:
     """Put a ring around a point of a map."""
     x, y = np.asarray(point)
     ax.scatter(x, y, s=220, facecolors="none", edgecolors="black", linewidths=2, zorder=5)
+
+
+def plot_moves(ax: Axes, before: ArrayLike, after: ArrayLike) -> None:
+    """Draw where the originals lie on a map, where their redrawn copies land, and a line from each to its copy.
+
+    Args:
+        ax: Axes that hold a map.
+        before: (n, 2).
+        after: (n, 2), in the same order.
+    """
+    old, new = np.asarray(before), np.asarray(after)
+    ax.plot([old[:, 0], new[:, 0]], [old[:, 1], new[:, 1]], color="0.5", linewidth=0.6, linestyle="-")
+    ends = zip(("original crop", "redrawn by a generator"), (old, new), (REAL_STYLE, FAKE_STYLE), strict=True)
+    for name, places, style in ends:
+        look: dict[str, Any] = {"color": style["color"], "marker": style["marker"]}
+        ax.scatter(places[:, 0], places[:, 1], label=name, s=24, linewidths=0.4, edgecolors="black", zorder=3, **look)
 
 
 def stages_figure(maps: Mapping[str, ArrayLike], df: pd.DataFrame) -> Figure:

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 from helpers.metrics import Interval, reliability_curve
-from helpers.plots import FAKE_STYLE, PALETTE, REAL_STYLE, figure, line_style
+from helpers.plots import FAKE_STYLE, REAL_STYLE, figure, line_style
 
 __all__ = [
     "matrix_figure",
@@ -195,8 +195,7 @@ def ranks_figure(table: pd.DataFrame) -> Figure:
             textcoords="offset points",
             va="center",
             fontsize=10,
-            color=PALETTE[index % len(PALETTE)],
-            fontweight="bold",
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
         )
     ax.set_xticks(places, [str(column) for column in table.columns])
     ax.set(ylabel="rank", ylim=(len(table) + 0.6, 0.3), xlim=(-0.15, len(places) - 1 + 0.28 * len(places)))

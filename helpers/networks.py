@@ -228,7 +228,11 @@ def build_backbone(
         raise NetworkError(f"{name}: neither tracenet nor cooccurrence nor a model of timm")
     body: Any = timm.create_model(name, pretrained=False, num_classes=0, in_chans=seen.channels)
     if weights is not None:
-        missing, _ = body.load_state_dict(read_weights(weights)[0], strict=False)
+        tensors = read_weights(weights)[0]
+        try:
+            missing, _ = body.load_state_dict(tensors, strict=False)
+        except RuntimeError as error:  # such as weights for three channels, where the view has six
+            raise NetworkError(f"{weights.name}: does not fit {name}: {' '.join(str(error).split())}") from None
         if missing:
             raise NetworkError(f"{weights.name}: lacks {len(missing)} weights of {name}, the first {missing[0]}")
     return Backbone(seen, body, int(body.num_features))

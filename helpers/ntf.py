@@ -21,9 +21,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from helpers.cooccurrence import WIDTH
-from helpers.detector import Detector, DetectorConfig, register
+from helpers.detector import Detector, DetectorConfig, DetectorError, register
 from helpers.fit import fit
-from helpers.networks import Backbone, CooccurrenceView, build_backbone, fit_whitening
+from helpers.networks import Backbone, CooccurrenceView, Whitening, build_backbone, fit_whitening
 from helpers.soft_transfer import SoftTransfer, Student, TransferTerms
 from helpers.trace_mapping import TraceEncoder, TraceSubspace, TraceTerms, map_traces, natural_traces
 from helpers.traces import proximity
@@ -33,6 +33,8 @@ from helpers.views import BREAKERS
 __all__ = ["NaturalTraceDetector", "Pools", "backbone_of", "make_pools", "training_crops"]
 
 BANK_TEMPERATURE = 0.1
+SUBSPACE_CROPS = 2048
+"""Training crops whose real half the linear model of photographs is fitted to."""
 
 
 def backbone_of(config: DetectorConfig) -> Backbone:
@@ -67,11 +69,24 @@ def training_crops(
 ) -> BalancedCrops | Described:
     """Make the supervised examples: fresh crops, or a pool of described ones, to which the whitening is fitted."""
     crops = BalancedCrops(train, config.augmentation, config.seed)
+    _check_pool(config, backbone)
     if not config.pool:
         return crops
     pool = pools.crops if pools else Described(crops, backbone.view, config.pool)
     fit_whitening(backbone, pool.columns["image"])
     return pool
+
+
+def _check_pool(config: DetectorConfig, backbone: Backbone) -> None:
+    """Counted statistics need a pool that is large enough for what is fitted to it; other views cannot use one."""
+    if not isinstance(backbone.view, CooccurrenceView):
+        if config.pool:
+            raise DetectorError(f"pool must be 0 with the backbone {config.backbone}: only counts are described once")
+        return
+    components = [layer.matrix.shape[1] for layer in backbone.body.modules() if isinstance(layer, Whitening)]
+    needed = 1 + max(2 * config.subspace, *components)
+    if config.pool < needed:
+        raise DetectorError(f"pool must be at least {needed} with the backbone {config.backbone}, not {config.pool}")
 
 
 @register
@@ -93,6 +108,9 @@ class NaturalTraceDetector(Detector):
         self.teacher = TraceEncoder(backbone_of(config), config.embedding)
         self.register_buffer("bank", torch.zeros(config.prototypes, config.embedding))
         if config.subspace:
+            most = min(self.description_width, SUBSPACE_CROPS // 2) - 1
+            if config.subspace > most:
+                raise DetectorError(f"subspace must be at most {most}, not {config.subspace}")
             self.subspace = TraceSubspace(self.description_width, config.subspace)
         self.register_buffer("centre", torch.zeros(4 if config.subspace else 3))
         self.register_buffer("spread", torch.ones(4 if config.subspace else 3))
@@ -115,13 +133,13 @@ class NaturalTraceDetector(Detector):
         task = SoftTransfer(self.student, self.teacher, self.bank, terms, learning_rate=rate)
         trained: Any = fit(task, crops, config.fit_config(config.steps), out / "stage2").task
         self.student.load_state_dict(trained.average.state_dict())
-        self.eval()
+        self.cpu().eval()  # training may have moved parts to another device
         if config.subspace:
             self._fit_subspace(crops)
         self._put_on_one_scale(BalancedCrops(train, config.augmentation, config.seed + 1))
 
     @torch.no_grad()
-    def _fit_subspace(self, crops: Dataset[Any], count: int = 2048) -> None:
+    def _fit_subspace(self, crops: Dataset[Any], count: int = SUBSPACE_CROPS) -> None:
         """Fit the linear model to training photographs; even entries are real."""
         rows = [self.teacher.describe(crops[index]["image"][None]) for index in range(0, min(count, len(crops)), 2)]  # type: ignore[arg-type]
         self.subspace.fit(torch.cat(rows))
@@ -141,7 +159,7 @@ class NaturalTraceDetector(Detector):
                 learning_rate=config.learning_rate,
                 views=pools.views if pools else None,
             )
-        self.teacher.eval()
+        self.teacher.cpu().eval()  # training may have moved it
 
     @torch.no_grad()
     def _put_on_one_scale(self, crops: BalancedCrops, count: int = 512) -> None:

@@ -131,14 +131,18 @@ class TraceMapping(Task):
         rows, terms = batch["row"], self.terms
         # A photograph that was drawn twice would have to find itself and be told from itself.
         once = torch.tensor([int(row) not in rows[:place].tolist() for place, row in enumerate(rows)])
+        # Of a few photographs, a batch may show one alone: then there is nothing to bring together.
+        several = bool((rows != rows[0]).any())
         parts = {
-            "homogeneous": homogeneous_loss(kept, rows.repeat(2), broken, terms.temperature),
+            "homogeneous": homogeneous_loss(kept, rows.repeat(2), broken, terms.temperature)
+            if several
+            else 0 * kept.sum(),
             "heterogeneous": heterogeneous_loss(first[once], second[once], terms.temperature),
             "decorrelation": decorrelation_loss(kept, heterogeneous[: 2 * count]),
             "variance": variance_floor(homogeneous) + variance_floor(heterogeneous),
         }
         loss = sum((getattr(terms, name) * value for name, value in parts.items()), start=homogeneous.new_zeros(()))
-        rank = torch.tensor(effective_rank(homogeneous.detach()))
+        rank = torch.tensor(effective_rank(homogeneous.detach()), device=homogeneous.device)
         return {"loss": loss, **{name: value.detach() for name, value in parts.items()}, "rank": rank}
 
 

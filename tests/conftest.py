@@ -1,6 +1,8 @@
 """Settings and fixtures that every test shares."""
 
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 # Two cores, several test processes: one thread each keeps numbers repeatable and the machine responsive.
@@ -16,6 +18,14 @@ torch.set_num_threads(1)
 
 PROJECT = Path(__file__).resolve().parents[1]
 BENCHMARK = PROJECT.parent / "shared" / "benchmark"
+
+
+@pytest.fixture(autouse=True)
+def no_figure_left_open() -> Iterator[None]:
+    """Close what a test drew, so that no test sees the figures of another."""
+    yield
+    if "matplotlib.pyplot" in sys.modules:
+        sys.modules["matplotlib.pyplot"].close("all")
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Exercises of lesson 06: average precision, a bootstrap that draws photographs, a temperature."""
+"""Exercises of lesson 06: average precision, a temperature, a bootstrap that draws photographs."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,6 +78,67 @@ PRECISION = Exercise(
 
 # ---------------------------------------------------------------- 6.2
 
+DIVIDE = "The probability is sigmoid(logit / T): logits that are three times too large need a T three times as large."
+WEIGH = "Weigh with `balanced_weights(labels)`, so that real and fake count equally."
+BOTH_WAYS = "T below 1 must be possible too: a detector may be too timid."
+LOSS = "Minimise the weighted sum of log(1 + exp(-logit / T)) over fakes, and of log(1 + exp(logit / T)) over reals."
+
+
+def temperature(labels: Labels, logits: Numbers) -> float:
+    """Find the T for which sigmoid(logits / T) has the least balanced log-loss: the reference of exercise 6.2."""
+    weights, signs = balanced_weights(labels), 2 * np.asarray(labels) - 1
+
+    def loss(log_t: float) -> float:
+        return float(weights @ np.logaddexp(0, -signs * logits / np.exp(log_t)))
+
+    return float(np.exp(minimize_scalar(loss, bounds=(-3, 3), method="bounded", options={"xatol": 1e-9}).x))
+
+
+def _bold() -> tuple[Labels, Numbers]:
+    return _scored(200, 120, seed=7, scale=6.0)
+
+
+def _timid() -> tuple[Labels, Numbers]:
+    return _scored(200, 120, seed=8, scale=0.5)
+
+
+def _grows(attempt: Function) -> str | None:
+    labels, logits = _bold()
+    return difference(attempt(labels, 3 * logits) / attempt(labels, logits), 3.0, 1e-3)
+
+
+def _copies(attempt: Function) -> str | None:
+    return difference(attempt(*_copied(*_bold())), attempt(*_bold()), 1e-3)
+
+
+def _by_counts(labels: Labels, logits: Numbers) -> float:
+    signs = 2 * labels - 1
+
+    def loss(log_t: float) -> float:
+        return float(np.logaddexp(0, -signs * logits / np.exp(log_t)).mean())
+
+    return float(np.exp(minimize_scalar(loss, bounds=(-3, 3), method="bounded", options={"xatol": 1e-9}).x))
+
+
+TEMPERATURE = Exercise(
+    id="6.2",
+    title="A temperature from validation images",
+    reference=temperature,
+    properties=(
+        Property("logits three times as large have three times the temperature", _grows, hint=DIVIDE),
+        Property("five copies of every real image change nothing", _copies, hint=WEIGH),
+        Property("a timid detector gets a temperature below 1", agrees(temperature, _timid, 1e-3), hint=BOTH_WAYS),
+        Property("agrees with the reference", agrees(temperature, _bold, 1e-3), hint=LOSS),
+    ),
+    wrong_answers=(
+        WrongAnswer("the inverse", lambda labels, logits: 1 / temperature(labels, logits), hint=DIVIDE),
+        WrongAnswer("counts images", _by_counts, hint=WEIGH),
+        WrongAnswer("only cools", lambda labels, logits: max(1.0, temperature(labels, logits)), hint=BOTH_WAYS),
+    ),
+)
+
+# ---------------------------------------------------------------- 6.3
+
 WHOLE = "Draw names of photographs, then take all rows that carry a drawn name."
 AS_MANY = "Draw as many photographs as there are; one that is drawn twice brings its rows twice."
 AGAIN = "Draw with replacement: without it, every draw holds each photograph once, and nothing varies."
@@ -86,7 +147,7 @@ GENERATOR = "Use `rng`, and nothing else, for chance."
 
 
 def cluster_draw(groups: NDArray[np.str_], rng: np.random.Generator) -> NDArray[np.int64]:
-    """Draw rows for one round of the cluster bootstrap: the reference of exercise 6.2."""
+    """Draw rows for one round of the cluster bootstrap: the reference of exercise 6.3."""
     weights, _ = cluster_weights(groups, n_draws=1, seed=int(rng.integers(2**32)))
     return np.repeat(np.arange(len(groups)), next(weights).astype(np.int64))
 
@@ -146,7 +207,7 @@ def _shuffled(groups: NDArray[np.str_], rng: np.random.Generator) -> NDArray[np.
 
 
 DRAW = Exercise(
-    id="6.2",
+    id="6.3",
     title="Draw photographs, not crops",
     reference=cluster_draw,
     properties=(
@@ -164,65 +225,4 @@ DRAW = Exercise(
     ),
 )
 
-# ---------------------------------------------------------------- 6.3
-
-DIVIDE = "The probability is sigmoid(logit / T): logits that are three times too large need a T three times as large."
-WEIGH = "Weigh with `balanced_weights(labels)`, so that real and fake count equally."
-BOTH_WAYS = "T below 1 must be possible too: a detector may be too timid."
-LOSS = "Minimise the weighted sum of log(1 + exp(-logit / T)) over fakes, and of log(1 + exp(logit / T)) over reals."
-
-
-def temperature(labels: Labels, logits: Numbers) -> float:
-    """Find the T for which sigmoid(logits / T) has the least balanced log-loss: the reference of exercise 6.3."""
-    weights, signs = balanced_weights(labels), 2 * np.asarray(labels) - 1
-
-    def loss(log_t: float) -> float:
-        return float(weights @ np.logaddexp(0, -signs * logits / np.exp(log_t)))
-
-    return float(np.exp(minimize_scalar(loss, bounds=(-3, 3), method="bounded", options={"xatol": 1e-9}).x))
-
-
-def _bold() -> tuple[Labels, Numbers]:
-    return _scored(200, 120, seed=7, scale=6.0)
-
-
-def _timid() -> tuple[Labels, Numbers]:
-    return _scored(200, 120, seed=8, scale=0.5)
-
-
-def _grows(attempt: Function) -> str | None:
-    labels, logits = _bold()
-    return difference(attempt(labels, 3 * logits) / attempt(labels, logits), 3.0, 1e-3)
-
-
-def _copies(attempt: Function) -> str | None:
-    return difference(attempt(*_copied(*_bold())), attempt(*_bold()), 1e-3)
-
-
-def _by_counts(labels: Labels, logits: Numbers) -> float:
-    signs = 2 * labels - 1
-
-    def loss(log_t: float) -> float:
-        return float(np.logaddexp(0, -signs * logits / np.exp(log_t)).mean())
-
-    return float(np.exp(minimize_scalar(loss, bounds=(-3, 3), method="bounded", options={"xatol": 1e-9}).x))
-
-
-TEMPERATURE = Exercise(
-    id="6.3",
-    title="A temperature from validation images",
-    reference=temperature,
-    properties=(
-        Property("logits three times as large have three times the temperature", _grows, hint=DIVIDE),
-        Property("five copies of every real image change nothing", _copies, hint=WEIGH),
-        Property("a timid detector gets a temperature below 1", agrees(temperature, _timid, 1e-3), hint=BOTH_WAYS),
-        Property("agrees with the reference", agrees(temperature, _bold, 1e-3), hint=LOSS),
-    ),
-    wrong_answers=(
-        WrongAnswer("the inverse", lambda labels, logits: 1 / temperature(labels, logits), hint=DIVIDE),
-        WrongAnswer("counts images", _by_counts, hint=WEIGH),
-        WrongAnswer("only cools", lambda labels, logits: max(1.0, temperature(labels, logits)), hint=BOTH_WAYS),
-    ),
-)
-
-EXERCISES = (PRECISION, DRAW, TEMPERATURE)
+EXERCISES = (PRECISION, TEMPERATURE, DRAW)

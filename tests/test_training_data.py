@@ -1,0 +1,213 @@
+"""Training examples: in balance, functions of (seed, epoch, index), photographs alone where no fake may be seen."""
+
+from collections import Counter
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from scipy.stats import chisquare
+from tiny_images import in_memory, made_up
+
+from helpers import training_data
+from helpers.images import encode_png
+from helpers.training_data import (
+    Augmentation,
+    BalancedCrops,
+    ImageSet,
+    PhotographViews,
+    TrainingDataError,
+)
+
+PLAIN = Augmentation(size=32, jpeg=0.0)
+
+
+def flat(values: list[int], rows: list[dict[str, str]]) -> ImageSet:
+    """Images that show their row number as their one colour."""
+    return in_memory([torch.full((3, 34, 34), value, dtype=torch.uint8) for value in values], rows, "train")
+
+
+def real(source: str) -> dict[str, str]:
+    return {"label": "real", "generator": "", "family": "", "source": source}
+
+
+def fake(generator: str, source: str = "prompts") -> dict[str, str]:
+    return {"label": "fake", "generator": generator, "family": "gan", "source": source}
+
+
+UNEQUAL = [real("large")] * 40 + [real("small")] * 4 + [fake("one")] * 30 + [fake("two")] * 6 + [fake("three")] * 3
+
+
+# ---------------------------------------------------------------------------------------------------------- the set
+
+
+def test_an_image_is_read_once_and_found_by_its_row(tmp_path: Path) -> None:
+    images = [torch.full((3, 40, 33), value, dtype=torch.uint8) for value in (10, 20)]
+    for name, img in zip("ab", images, strict=True):
+        (tmp_path / f"{name}.png").write_bytes(encode_png(img))
+    df = pd.DataFrame([{"path": "b.png", **real("s")}, {"path": "a.png", **fake("g")}])
+    found = ImageSet(df, tmp_path)
+    assert torch.equal(found.image(0), images[1])
+    (tmp_path / "b.png").unlink()
+    assert [int(img[0, 0, 0]) for img in found.images()] == [20, 10]
+    assert found.labels.tolist() == [0, 1]
+    assert len(found) == 2
+
+
+def test_sets_in_memory_get_paths_and_keep_their_rows() -> None:
+    df = pd.DataFrame([real("s"), fake("g")], index=[7, 3])
+    found = ImageSet.of([torch.zeros(3, 32, 32, dtype=torch.uint8)] * 2, df)
+    assert found.manifest["path"].is_unique
+    assert found.manifest["generator"].tolist() == ["", "g"]
+    kept = ImageSet.of([torch.zeros(3, 32, 32, dtype=torch.uint8)] * 2, df.assign(path=["x", "y"]))
+    assert kept.manifest["path"].tolist() == ["x", "y"]
+
+
+def test_groups_are_sources_of_photographs_and_generators_of_fakes() -> None:
+    images = flat(list(range(len(UNEQUAL))), UNEQUAL)
+    assert sorted(len(rows) for rows in images.groups("real")) == [4, 40]
+    assert sorted(len(rows) for rows in images.groups("fake")) == [3, 6, 30]
+    both = [real("a"), fake("g", "a"), fake("g", "b"), real("b"), fake("h", "a")]
+    groups = flat([0, 1, 2, 3, 4], both).groups("fake")
+    assert sorted(rows.tolist() for rows in groups) == [[1], [2], [4]]
+
+
+# ------------------------------------------------------------------------------------------------------- in balance
+
+
+def test_labels_alternate_and_every_group_is_equally_likely() -> None:
+    images = flat(list(range(len(UNEQUAL))), UNEQUAL)
+    crops = BalancedCrops(images, PLAIN, seed=3)
+    items = [crops[index] for index in range(1800)]
+    assert [item["label"] for item in items] == [0, 1] * 900
+    assert all(int(item["image"][0, 0, 0]) == item["row"] for item in items)  # the pixels are those of the row
+    names = images.manifest["generator"] + images.manifest["source"].where(images.manifest["label"] == "real", "")
+    counts = Counter(names[item["row"]] for item in items)
+    assert chisquare([counts["large"], counts["small"]]).pvalue > 0.01
+    assert chisquare([counts["one"], counts["two"], counts["three"]]).pvalue > 0.01
+    rows = Counter(item["row"] for item in items if names[item["row"]] == "one")
+    assert chisquare([rows[row] for row in range(44, 74)]).pvalue > 0.01
+
+
+def test_where_every_photograph_is_a_source_all_photographs_are_equally_likely() -> None:
+    rows = [real(f"photograph {number}") for number in range(30)] + [fake("one", f"p{n}") for n in range(27)]
+    rows += [fake("two", f"p{n}") for n in range(3)]
+    images = flat(list(range(60)), rows)
+    crops = BalancedCrops(images, PLAIN)
+    drawn = Counter(crops[index]["row"] for index in range(1200))
+    assert chisquare([drawn[row] for row in range(30)]).pvalue > 0.01
+    assert chisquare([sum(drawn[row] for row in part) for part in (range(30, 57), range(57, 60))]).pvalue > 0.01
+
+
+def equal(first: dict, second: dict) -> bool:
+    assert first.keys() == second.keys()
+    return all(torch.equal(torch.as_tensor(first[key]), torch.as_tensor(second[key])) for key in first)
+
+
+@pytest.mark.parametrize("kind", [BalancedCrops, PhotographViews])
+def test_examples_are_functions_of_seed_epoch_and_index(kind: type) -> None:
+    images, augmentation = made_up(), Augmentation(size=32, jpeg=0.5)
+    first, second = kind(images, augmentation, seed=1), kind(images, augmentation, seed=1)
+    forwards = [first[index] for index in range(5)]
+    torch.rand(7)  # the global generator plays no part
+    backwards = [second[index] for index in reversed(range(5))][::-1]
+    assert all(map(equal, forwards, backwards))
+    assert not equal(forwards[0], forwards[2])
+    assert not equal(forwards[0], kind(images, augmentation, seed=2)[0])
+    second.epoch = 1
+    assert not equal(forwards[0], second[0])
+    second.epoch = 0
+    assert equal(forwards[0], second[0])
+
+
+def test_crops_are_native_pixels_up_to_symmetry() -> None:
+    img = torch.arange(40 * 40).reshape(1, 40, 40).expand(3, -1, -1) % 251
+    images = in_memory([img.to(torch.uint8)] * 2, [real("s"), fake("g")], "train")
+    crops = BalancedCrops(images, PLAIN)
+    windows = img[0].unfold(0, 32, 1).unfold(1, 32, 1).reshape(-1, 32, 32)
+    for index in range(6):
+        crop = crops[index]["image"][0]
+        turned = [torch.rot90(view, turns) for view in (crop, crop.flip(1)) for turns in range(4)]
+        assert any(bool((windows == view).all(dim=(1, 2)).any()) for view in turned)
+
+
+def test_the_last_step_is_blind_to_the_label(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings: list[tuple[int, str]] = []
+
+    def note(img: torch.Tensor, quality: int, subsampling: str) -> bytes:
+        settings.append((quality, subsampling))
+        return encode_png(img)
+
+    monkeypatch.setattr("helpers.views.encode_jpeg", note)
+    augmentation = Augmentation(size=32, jpeg=1.0, qualities=(70, 75))
+    rows = [real("s"), fake("g")]
+    same = [torch.full((3, 32, 32), 9, dtype=torch.uint8)] * 2
+    for order in (rows, rows[::-1]):
+        crops = BalancedCrops(in_memory(same, order, "train"), augmentation, seed=4)
+        for index in range(40):
+            crops[index]
+    assert settings[:40] == settings[40:]
+    assert {quality for quality, _ in settings} == set(range(70, 76))
+
+
+def test_both_labels_are_needed() -> None:
+    with pytest.raises(TrainingDataError, match="both real and fake"):
+        BalancedCrops(flat([1, 2], [real("s")] * 2), PLAIN)
+    with pytest.raises(TrainingDataError, match="both real and fake"):
+        BalancedCrops(flat([1, 2], [fake("g")] * 2), PLAIN)
+
+
+# -------------------------------------------------------------------------------------------- views of photographs
+
+
+def test_stage_one_reads_photographs_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    images, read = made_up(), set()
+    original = ImageSet.image
+
+    def note(self: ImageSet, row: int) -> torch.Tensor:
+        read.add(row)
+        return original(self, row)
+
+    monkeypatch.setattr(ImageSet, "image", note)
+    views = PhotographViews(images, PLAIN, seed=0)
+    items = [views[index] for index in range(100)]
+    assert read == set(range(16))  # all photographs, and none of the fakes, which are rows 16 to 31
+    assert {int(item["row"]) for item in items} == read
+
+
+def test_photographs_of_all_sources_are_drawn_equally_often() -> None:
+    views = PhotographViews(made_up(reals={"many": 60, "few": 6}, fakes={"g": 1}, side=34), PLAIN, kinds=("blur",))
+    few = sum(int(views[index]["row"]) >= 60 for index in range(400))
+    assert chisquare([few, 400 - few]).pvalue > 0.01
+
+
+def test_broken_views_are_made_of_the_kept_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def invert(img: torch.Tensor, generator: torch.Generator, kinds: tuple[str, ...]) -> torch.Tensor:
+        seen.append(kinds)
+        return 255 - img
+
+    monkeypatch.setattr(training_data, "break_traces", invert)
+    item = PhotographViews(made_up(), PLAIN, kinds=("median", "blur"))[3]
+    assert item["broken"].shape == (2, 3, 32, 32)
+    assert torch.equal(item["broken"], 255 - torch.stack([item["first"], item["second"]]))
+    assert seen == [("median", "blur")] * 2
+
+
+def test_all_four_views_take_the_same_last_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    chances: list[float] = []
+
+    def note(img: torch.Tensor, protocol: object, probability: float, generator: torch.Generator) -> torch.Tensor:
+        chances.append(probability)
+        return img // 2
+
+    monkeypatch.setattr(training_data, "encode_blind", note)
+    item = PhotographViews(made_up(), Augmentation(size=32, jpeg=0.7))[0]
+    assert chances == [0.7] * 4
+    assert all(int(item[key].max()) <= 127 for key in ("first", "second", "broken"))
+
+
+def test_one_photograph_is_too_few() -> None:
+    with pytest.raises(TrainingDataError, match="two photographs"):
+        PhotographViews(flat([1, 2, 3], [real("s"), fake("g"), fake("g")]), PLAIN)
