@@ -37,6 +37,59 @@ def test_no_file_of_the_zoo_gives_its_label_away(project: Path) -> None:
     assert max(areas) <= 0.6
 
 
+@pytest.fixture
+def lesson_02(project: Path) -> str:
+    cells = json.loads((project / "notebooks" / "solutions" / "02_how_fakes_are_made.ipynb").read_text("utf-8"))[
+        "cells"
+    ]
+    return "\n".join("".join(cell["source"]) for cell in cells)
+
+
+def test_lesson_02_states_the_measured_attribution(project: Path, lesson_02: str) -> None:
+    found = read(project, "attribution_zoo.json")
+    rows = {(row["residual"], row["view"], row["fitted on"]): row["accuracy"] for row in found["attribution"]}
+    plain = rows["denoising", "as it lies", "as it lies"]
+    assert (
+        f"with {plain['value']:.0%} accuracy, interval {plain['low']:.0%} to {plain['high']:.0%}"
+        in lesson_02.replace(" %", "%").replace("85 to", "85% to")
+    )
+    others = [rows[name, "as it lies", "as it lies"]["value"] for name in ("difference", "median", "diagonal")]
+    assert f"reach {min(others):.2f} to {max(others):.2f}" in lesson_02
+    assert f"reach {found['controls']['thumbnails of 8 x 8 pixels']['value']:.2f}" in lesson_02
+    told = found["redrawn"]["denoising"]["all"]
+    low, high = 100 * told["low"], 100 * told["high"]
+    assert f"{100 * told['value']:.0f} % are named right, with an interval from {low:.0f} to {high:.0f} %" in lesson_02
+    again = rows["denoising", "matched JPEG", "matched JPEG"]["value"]
+    assert f"names {100 * again:.0f} % again" in lesson_02
+
+
+def test_lesson_02_states_the_measured_variance(project: Path, lesson_02: str) -> None:
+    ratios = read(project, "variance_zoo.json")["ratios"]
+
+    def row(of: str, over: str = "photographs") -> dict:
+        asked = {"residual": "denoising", "view": "as it lies", "of": of, "over": over}
+        return next(row for row in ratios if row.items() >= asked.items())
+
+    gans, diffusion, native = row("GANs"), row("diffusion models"), row("generators", "photographs at native size")
+    numbers = [f"{gans[place]['value']:.0f}" for place in ("halves", "quarters", "eighths")]
+    assert "{} times at halves, {} at quarters, {} at eighths".format(*numbers) in lesson_02
+    half = diffusion["halves"]
+    assert f"{half['value']:.1f} at halves, with an interval from {half['low']:.2f} to {half['high']:.0f}" in lesson_02
+    assert gans["elsewhere"]["low"] < 1 < gans["elsewhere"]["high"]
+    half = native["halves"]
+    assert (
+        f"is {half['value']:.1f} for all twelve generators (interval {half['low']:.1f} to {half['high']:.0f})"
+        in lesson_02
+    )
+    assert f"instead of {row('generators')['halves']['value']:.1f}" in lesson_02
+
+
+def test_lesson_02_states_how_long_the_zoo_took(project: Path, lesson_02: str) -> None:
+    cards = [json.loads(path.read_text("utf-8")) for path in (project / "data" / "zoo" / "cards").glob("*.json")]
+    minutes = sum(card["training"]["seconds"] for card in cards) / 60
+    assert f"they took {minutes // 60:.0f} hour and {minutes % 60:.0f} minutes on a CPU" in lesson_02
+
+
 def test_every_result_names_its_command(project: Path) -> None:
     folder = project / "data" / "results"
     listed = (folder / "README.md").read_text(encoding="utf-8")
