@@ -6,7 +6,7 @@ share of fakes. The share of right answers is shown with its Wilson interval.
 Taught in: notebook 00.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 import ipywidgets
@@ -18,7 +18,6 @@ from helpers.errors import NaturalTracesError
 from helpers.images import Image
 from helpers.metrics import Interval, wilson_interval
 from helpers.plots import figure_html, image_grid, png_bytes
-from helpers.resynthesis import PatchModel, resynthesise
 from helpers.widgets import display_widget
 
 __all__ = ["Pair", "QuizError", "TwoAlternativeQuiz", "quiz_pairs"]
@@ -34,31 +33,27 @@ class QuizError(NaturalTracesError):
 
 
 def quiz_pairs(
-    photographs: Mapping[str, Image],
-    model: PatchModel,
-    components: Sequence[int],
-    *,
-    protocol: Protocol | None = None,
-    seed: int = 0,
+    photographs: Sequence[Image], copies: Sequence[Image], *, protocol: Protocol | None = None, seed: int = 0
 ) -> list[Pair]:
-    """Make pairs of a photograph's crop and its re-synthesised copy, matched to the last bit of the encoder's settings.
+    """Give each photograph and its copy the same last steps, down to the encoder's settings.
 
     Args:
-        photographs: Images by name; pair `i` comes from the photograph `i` modulo their number.
-        model: Patch model that paints the copies.
-        components: Components of each pair's copy; more make it harder to tell. As many pairs as numbers.
-        protocol: Last steps of both; 96-pixel crops with the default encoding when None.
+        photographs: uint8 (3, H, W) each, at least as large as the protocol's crop.
+        copies: As many, each showing the same scene at the same size.
+        protocol: Last steps; 64-pixel crops with the default encoding when None.
         seed: Seed of crops and encoder settings.
 
     Returns:
         Pairs, each uint8 (3, crop, crop).
+
+    Raises:
+        QuizError: A photograph has no copy, or one of another size.
     """
-    protocol, names = protocol or Protocol(crop=96), list(photographs)
-    pairs = []
-    for number, count in enumerate(components):
-        img = photographs[names[number % len(names)]]
-        both = (img, resynthesise(img, model, count))
-        photograph, copy = (matched_view(one, protocol, item_generator(seed, 0, number)) for one in both)
+    if [img.shape for img in photographs] != [copy.shape for copy in copies]:
+        raise QuizError("every photograph needs one copy of its size")
+    protocol, pairs = protocol or Protocol(crop=64), []
+    for number, both in enumerate(zip(photographs, copies, strict=True)):
+        photograph, copy = (matched_view(img, protocol, item_generator(seed, 0, number)) for img in both)
         pairs.append((photograph, copy))
     return pairs
 

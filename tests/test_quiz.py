@@ -1,10 +1,12 @@
 import pytest
 import torch
 
-from helpers import quiz
+from helpers import catalog, quiz
+from helpers.generators import draw_crops, load, stack, zoo_photographs
+from helpers.images import luminance
 from helpers.metrics import wilson_interval
 from helpers.quiz import QuizError, TwoAlternativeQuiz
-from helpers.resynthesis import fit_patch_model
+from helpers.resynthesis import fit_patch_model, resynthesise
 
 
 def picture(seed: int) -> torch.Tensor:
@@ -15,18 +17,53 @@ def picture(seed: int) -> torch.Tensor:
 
 @pytest.fixture(scope="module")
 def pairs() -> list[quiz.Pair]:
-    photographs = {"a": picture(0), "b": picture(1)}
-    model = fit_patch_model(list(photographs.values()), patches=300, components=32)
-    return quiz.quiz_pairs(photographs, model, [4, 8, 32, 32, 8, 4])
+    photographs = [picture(number % 2) for number in range(6)]
+    model = fit_patch_model(photographs[:2], patches=300, components=32)
+    copies = [resynthesise(img, model, count) for img, count in zip(photographs, (4, 8, 32, 32, 8, 4), strict=True)]
+    return quiz.quiz_pairs(photographs, copies)
 
 
 def test_pairs_show_the_same_crop_with_the_same_settings(pairs: list[quiz.Pair]) -> None:
     assert len(pairs) == 6
     for photograph, copy in pairs:
-        assert photograph.shape == copy.shape == (3, 96, 96)
+        assert photograph.shape == copy.shape == (3, 64, 64)
         assert not torch.equal(photograph, copy)
         both = torch.stack([photograph.float().flatten(), copy.float().flatten()])
         assert float(torch.corrcoef(both)[0, 1]) > 0.9
+
+
+def test_a_copy_without_a_difference_cannot_be_told() -> None:
+    for photograph, copy in quiz.quiz_pairs([picture(0)] * 3, [picture(0)] * 3):
+        assert torch.equal(photograph, copy)
+
+
+def test_every_photograph_needs_its_copy() -> None:
+    with pytest.raises(QuizError, match="one copy of its size"):
+        quiz.quiz_pairs([picture(0)], [])
+    with pytest.raises(QuizError, match="one copy of its size"):
+        quiz.quiz_pairs([picture(0)], [picture(0)[:, 1:]])
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_roughness_knows_smooth_makers_and_is_wrong_about_a_grainy_one(seed: int) -> None:
+    """The sweep behind the bands of lesson 00: other crops, other patches, other encoder settings."""
+    photographs = catalog.photographs()
+    train = photographs[(photographs["split"] == "train") & (photographs["scene"] == "everyday")]["name"]
+    model = fit_patch_model([catalog.photograph(name) for name in train], seed=seed)
+    views = stack(draw_crops(zoo_photographs("train"), 4, seed=seed))
+    copies = {
+        "patches": [resynthesise(view, model, count) for view, count in zip(views, (12, 24, 48, 96), strict=True)],
+        "latent": list(load("latent").resynthesise(views, seed=seed)),
+        "edm": list(load("edm").resynthesise(views, seed=seed)),
+    }
+    hits = {}
+    for maker, made in copies.items():
+        both = quiz.quiz_pairs(list(views), made, seed=seed)
+        steps = [[float(luminance(view).diff(dim=1).abs().mean()) for view in pair] for pair in both]
+        hits[maker] = sum(photograph > copy for photograph, copy in steps)
+    assert 2 <= hits["patches"] <= 4
+    assert 3 <= hits["latent"] <= 4
+    assert 0 <= hits["edm"] <= 1
 
 
 def test_score_counts_and_carries_wilson(pairs: list[quiz.Pair]) -> None:
