@@ -32,7 +32,7 @@ from helpers.training_data import ImageSet, PhotographViews
 from helpers.views import BREAKERS
 from helpers.zoo_sets import zoo_set
 
-__all__ = ["FULL", "VARIANTS", "Remembered", "Variant", "broken_copies", "fresh_encoder", "study"]
+__all__ = ["FULL", "VARIANTS", "Remembered", "Variant", "broken_copies", "fresh_encoder", "spread", "study"]
 
 TIER = "unseen-source"
 """The test photographs are of scenes that training never saw."""
@@ -56,9 +56,12 @@ class Variant:
 
 
 FULL = "all four terms"
+ALONE = MappingProxyType({"heterogeneous": 0.0, "decorrelation": 0.0, "variance": 0.0})
 VARIANTS: Mapping[str, Variant] = MappingProxyType(
     {
         FULL: Variant(),
+        "the homogeneous term alone": Variant(ALONE),
+        "attraction alone": Variant(ALONE, breakers=()),
         "without the homogeneous term": Variant({"homogeneous": 0.0}),
         "without broken views": Variant(breakers=()),
         "without the heterogeneous term": Variant({"heterogeneous": 0.0}),
@@ -123,6 +126,20 @@ def broken_copies(images: ImageSet, breaker: str, rows: Sequence[int]) -> Tensor
     return torch.stack([BREAKERS[breaker](images.image(row), seeded(row)) for row in rows])
 
 
+def spread(embedding: Tensor) -> float:
+    """How far rows of unit norm lie from their mean: the second alarm, for the collapse that the rank does not see.
+
+    Args:
+        embedding: Unit-norm rows, float (N, D).
+
+    Returns:
+        Root of the mean squared distance from the mean: 0 for a single point, 1 for rows whose mean is zero.
+
+    Taught in: notebook 03.
+    """
+    return float((embedding - embedding.mean(dim=0)).square().sum(dim=1).mean().sqrt())
+
+
 def study(
     config: DetectorConfig,
     seeds: Sequence[int],
@@ -142,7 +159,8 @@ def study(
 
     Returns:
         Settings and results, for JSON. Of each variant: `mean` (AUC over the twelve generators), `difference` (the
-        first variant minus this one, paired), `generators` and `broken` (AUC of each), and per run `rank` and `scene`.
+        first variant minus this one, paired), `generators` and `broken` (AUC of each); and per run `rank`, `spread`,
+        `scene` and `correlation`.
 
     Taught in: notebook 03.
     """
@@ -214,6 +232,11 @@ def _measured(
             "photographs and broken copies": effective_rank(torch.cat([homogeneous, copies])),
             "heterogeneous": effective_rank(heterogeneous),
         },
+        "spread": {
+            "photographs": spread(homogeneous),
+            "photographs and broken copies": spread(torch.cat([homogeneous, copies])),
+            "heterogeneous": spread(heterogeneous),
+        },
         "correlation": float(decorrelation_loss(homogeneous, heterogeneous)),
         "scene": {
             "homogeneous": _scene_purity(homogeneous, test, reals),
@@ -255,6 +278,7 @@ def _entries(
             "generators": {row.generator: _auc(row) for row in report.rows},
             "broken": {row.generator: _auc(row) for row in broken.rows},
             "rank": _per_run(found, "rank"),
+            "spread": _per_run(found, "spread"),
             "scene": _per_run(found, "scene"),
             "correlation": [round(run["correlation"], 4) for run in found],
         }
