@@ -18,16 +18,21 @@ GREY = "0.35"
 NAMES = {"soft": "soft targets", "hard": "hard targets", "uniform": "uniform targets", "none": "cross-entropy"}
 
 
-def draw_targets(ax: Axes, targets: Tensor, title: str) -> None:
-    """Draw one photograph's targets as bars.
+def draw_targets(ax: Axes, targets: Mapping[str, Tensor], title: str) -> None:
+    """Draw the targets of some photographs as bars side by side.
 
     Args:
         ax: Axes.
-        targets: Probabilities of the traces, (K,).
+        targets: Name of a photograph -> probabilities of the traces, (K,).
         title: Above the bars.
     """
-    ax.bar(range(1, len(targets) + 1), targets.tolist(), color=REAL_STYLE["color"])
-    ax.set(title=title, xlabel="natural trace", ylim=(0, 1), xticks=range(1, len(targets) + 1))
+    width = 0.8 / len(targets)
+    for index, (name, values) in enumerate(targets.items()):
+        places = np.arange(1, len(values) + 1) + (index - (len(targets) - 1) / 2) * width
+        look: dict[str, Any] = {"color": PALETTE[index], "hatch": ("", "//", "..")[index % 3], "edgecolor": "white"}
+        ax.bar(places, values.numpy(), width, label=name, **look)
+        ax.set_xticks(range(1, len(values) + 1))
+    ax.set(title=title, xlabel="natural trace", ylim=(0, 1))
 
 
 def draw_circle(ax: Axes, temperature: float, teacher_temperature: float = 0.1, sharpness: float = 0.0) -> None:
@@ -51,7 +56,7 @@ def draw_circle(ax: Axes, temperature: float, teacher_temperature: float = 0.1, 
             points[:, 0], points[:, 1], s=25 + 900 * np.abs(values), marker=marker, c=colour, alpha=0.55, zorder=2
         )
         for (x, y), value in zip(points, values, strict=True):
-            text = f"{-round(float(value), 2) + 0.0:+.2f}"  # + 0.0 turns -0 into 0
+            text = f"{-value:+.2f}" if abs(value) >= 0.005 else "0"
             ax.annotate(text, (1.42 * x, 1.36 * y), ha="center", va="center", fontsize=9)
     x, y = on_circle([circle.anchor])[0].tolist()
     ax.scatter([x], [y], s=90, marker="*", c=GREY, zorder=3)
