@@ -1,0 +1,258 @@
+"""Figures of lesson 07: AP against strength, ranking against threshold, the surface, and what augmentation buys."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from helpers.images import Image, to_pil
+from helpers.plots import FAKE_STYLE, REAL_STYLE, figure, line_style
+
+__all__ = [
+    "PANELS",
+    "augmentation_figure",
+    "augmentation_table",
+    "cell_table",
+    "ranking_and_threshold",
+    "score_histograms",
+    "strength_figure",
+    "summary_figure",
+    "surface_figure",
+]
+
+UPLOADS = ("messenger", "photo-network", "microblog")
+PANELS: Mapping[str, tuple[str, ...]] = {
+    "JPEG, WebP: quality": ("jpeg", "webp"),
+    "resizing: factor": ("resize-box", "resize-bilinear", "resize-bicubic", "resize-lanczos"),
+    "blur: sigma (pixels)": ("blur",),
+    "noise: sigma (grey levels)": ("noise",),
+    "crop: kept share of a side": ("crop",),
+    "upload: the whole picture": UPLOADS,
+}
+"""Axis label of a panel -> perturbations in it, which share their strengths."""
+UPLOAD_SIZES = ("fits", "larger", "twice+")
+SUMMED_UP = (("none", 0), ("jpeg", 80), ("jpeg", 50), ("resize-bicubic", 0.75), ("blur", 1), ("noise", 4))
+ANNOTATED = (("resize-lanczos", 0.9), ("resize-lanczos", 0.5), ("blur", 2.0), ("noise", 8.0))
+
+
+def cell_table(record: Mapping[str, Any]) -> pd.DataFrame:
+    """Turn the cells of a record into a table indexed by perturbation and strength."""
+    return (
+        pd.DataFrame(record["cells"]).set_index(["perturbation", "strength"]).sort_index(level=0, sort_remaining=False)
+    )
+
+
+def _plot_strengths(ax: Axes, cells: pd.DataFrame, name: str, value: str, label: str, style: Mapping[str, Any]) -> None:
+    """Draw one perturbation's numbers, the untouched images first, with their band."""
+    order = list(dict.fromkeys([("none", 0.0), *[key for key in cells.index if key[0] == name]]))
+    rows = cells.loc[order]
+    places = np.arange(len(rows))
+    ax.plot(places, rows[value], label=label, markersize=5, **style)
+    ax.fill_between(places, rows[f"{value}_low"], rows[f"{value}_high"], color=style["color"], alpha=0.15, linewidth=0)
+    strengths = [f"{strength:g}" for _, strength in order[1:]]
+    ax.set_xticks(places, ["none", *(UPLOAD_SIZES if name in UPLOADS else strengths)])
+
+
+def strength_figure(
+    record: Mapping[str, Any],
+    panels: Mapping[str, Sequence[str]] = PANELS,
+    *,
+    values: Sequence[str] = ("ap",),
+    columns: int = 3,
+    width: float = 10.5,
+) -> Figure:
+    """Draw AP (and more) against strength, a panel per kind of perturbation, with 95 % bands.
+
+    Args:
+        record: See `helpers.robustness_study.robustness_study`.
+        panels: Axis label -> perturbations.
+        values: Of "ap", "auc", "accuracy".
+        columns: Panels per row.
+        width: Width in inches.
+
+    Returns:
+        The figure; the dotted line is chance.
+    """
+    cells = cell_table(record)
+    titles = {"ap": "AP", "auc": "AUC", "accuracy": "accuracy, stored threshold"}
+    rows = -(-len(panels) // columns)
+    fig: Figure
+    fig, axes = figure(rows, columns, width=width, height=2.9 * rows, sharey=True, squeeze=False)
+    for ax, (xlabel, names) in zip(axes.flat, panels.items(), strict=False):
+        present = [name for name in names if name in cells.index.get_level_values(0)]
+        series = [(name, value) for name in present for value in values]
+        for number, (name, value) in enumerate(series):
+            words = [name.removeprefix("resize-")] if len(present) > 1 else []
+            words += [titles[value]] if len(values) > 1 else []
+            _plot_strengths(ax, cells, name, value, ", ".join(words), line_style(number))
+        ax.axhline(0.5, color="0.35", linestyle=":")
+        ax.set(xlabel=xlabel, ylim=(0.4, 1.02))
+        if len(present) > 1:
+            ax.legend(loc="lower left", fontsize=9)
+    for ax in axes[:, 0]:
+        ax.set_ylabel(" / ".join("AP" if value == "ap" else value for value in values))
+    for ax in axes.flat[len(panels) :]:
+        ax.set_axis_off()
+    return fig
+
+
+def summary_figure(record: Mapping[str, Any]) -> Figure:
+    """Draw AP and accuracy against four perturbations in one row, with one legend below."""
+    panels = {
+        "JPEG: quality": ("jpeg",),
+        "resizing (bicubic): factor": ("resize-bicubic",),
+        "blur: sigma (pixels)": ("blur",),
+        "noise: sigma (grey levels)": ("noise",),
+    }
+    fig = strength_figure(record, panels, values=("ap", "accuracy"), columns=4, width=12)
+    fig.set_figheight(3.6)
+    handles, _ = fig.axes[0].get_legend_handles_labels()
+    names = ["AP (ranking)", "accuracy at the stored threshold"]
+    fig.legend(handles, names, loc="outside lower center", ncols=2)
+    fakes = f"{record['fake']} fakes of {len(record['generators'])} unseen generators"
+    fig.suptitle(f"{record['detector']}: {record['real']} photographs, {fakes}, 95 % bands", fontsize=11)
+    return fig
+
+
+def ranking_and_threshold(record: Mapping[str, Any]) -> Figure:
+    """Scatter accuracy at the stored threshold over AUC, and show which label the threshold wrongs.
+
+    Points far below the diagonal have an order that a threshold could use, but not the stored one.
+    """
+    cells = cell_table(record)
+    fig: Figure
+    fig, (left, right) = figure(1, 2, width=10, height=4.2)
+    for number, (family, rows) in enumerate(cells.groupby("family", sort=False)):
+        style = line_style(number) | {"linestyle": "none"}
+        left.plot(rows["auc"], rows["accuracy"], label=str(family), alpha=0.8, **style)
+        right.plot(rows["called_real"], rows["called_fake"], alpha=0.8, **style)
+    for row in record["cells"]:
+        if (row["perturbation"], row["strength"]) in ANNOTATED:
+            text = f"{row['perturbation']} {row['strength']:g}"
+            for ax, (across, up) in ((left, ("auc", "accuracy")), (right, ("called_real", "called_fake"))):
+                ax.annotate(text, (row[across], row[up]), (6, -12), textcoords="offset points", fontsize=8)
+    left.plot([0.5, 1], [0.5, 1], color="0.35", linestyle=":")
+    right.plot([0, 1], [0, 1], color="0.35", linestyle=":")
+    left.set(xlabel="AUC (ranking)", ylabel="accuracy at the stored threshold")
+    right.set(xlabel="photographs called fake (share)", ylabel="fakes called fake (share)", xlim=(-0.03, 1.25))
+    fig.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=5)
+    return fig
+
+
+def surface_figure(record: Mapping[str, Any], img: Image, factor: float, quality: int | None) -> Figure:
+    """Draw AP over resize factor and JPEG quality, mark one cell, and show an image after this treatment.
+
+    Args:
+        record: See `helpers.robustness_study.robustness_study`; needs its `surface`.
+        img: The image as it looks at this setting.
+        factor: Resize factor of the marked cell.
+        quality: JPEG quality of the marked cell; None for no JPEG.
+
+    Returns:
+        The figure.
+    """
+    table = pd.DataFrame(record["surface"]).assign(quality=lambda rows: rows["quality"].fillna(0))
+    grid = table.pivot_table(index="factor", columns="quality", values="ap").sort_index(ascending=False)
+    grid = grid[[0.0, *sorted((name for name in grid.columns if name), reverse=True)]]
+    fig: Figure
+    fig, (left, right) = figure(1, 2, width=10, height=3.4, width_ratios=(2, 1))
+    shown = left.imshow(grid.to_numpy(), vmin=0.4, vmax=1, cmap="viridis", aspect="auto")
+    for (row, column), value in np.ndenumerate(grid.to_numpy()):
+        left.text(column, row, f"{value:.2f}", ha="center", va="center", color="w" if value < 0.75 else "k")
+    rows, columns = np.asarray(grid.index, float), np.asarray(grid.columns, float)
+    row, column = int(np.argmax(rows == factor)), int(np.argmax(columns == float(quality or 0)))
+    left.add_patch(_frame(row, column))
+    left.set_xticks(range(grid.shape[1]), ["none", *(f"{name:g}" for name in grid.columns[1:])])
+    left.set_yticks(range(grid.shape[0]), [f"{name:g}" for name in grid.index])
+    left.set(xlabel="JPEG quality", ylabel="resize factor")
+    left.grid(visible=False)
+    fig.colorbar(shown, ax=left, label="AP")
+    right.imshow(to_pil(img), interpolation="nearest")
+    right.set_axis_off()
+    marked = table[(table["factor"] == factor) & (table["quality"] == float(quality or 0))].iloc[0]
+    right.set_title(f"AP {marked['ap']:.2f} [{marked['ap_low']:.2f}, {marked['ap_high']:.2f}]")
+    return fig
+
+
+def _frame(row: int, column: int) -> Any:  # noqa: ANN401
+    """Make the frame of a cell of an image plot."""
+    from matplotlib.patches import Rectangle
+
+    return Rectangle((column - 0.48, row - 0.46), 0.96, 0.92, fill=False, edgecolor="red", linewidth=3)
+
+
+def augmentation_figure(record: Mapping[str, Any]) -> Figure:
+    """Draw AP of each training on untouched and perturbed images: a point per seed, a line through the means."""
+    runs = pd.DataFrame(record["runs"])
+    fig: Figure
+    fig, (left, right) = figure(1, 2, width=10.5, height=4.4, sharey=True, width_ratios=(3, 2))
+    seen = runs[runs["perturbation"].isin(["none", "jpeg"])]
+    other = runs[~runs["perturbation"].isin(["none", "jpeg"])]
+    for ax, part in ((left, seen), (right, other)):
+        cells = list(dict.fromkeys(zip(part["perturbation"], part["strength"], strict=True)))
+        for number, setting in enumerate(record["settings"]):
+            style = line_style(number)
+            rows = part[part["setting"] == setting]
+            places = np.arange(len(cells)) + 0.09 * (number - 1.5)
+            by_cell = [rows.loc[(rows["perturbation"] == name) & (rows["strength"] == s), "ap"] for name, s in cells]
+            ax.plot(places, [values.mean() for values in by_cell], label=setting, markersize=6, **style)
+            for place, values in zip(places, by_cell, strict=True):
+                ax.plot([place] * len(values), values, color=style["color"], linestyle="none", marker="_", alpha=0.8)
+        names = ["none" if name == "none" else f"{s:g}" if name == "jpeg" else _two_lines(name, s) for name, s in cells]
+        ax.set_xticks(range(len(cells)), names)
+        ax.axhline(0.5, color="0.35", linestyle=":")
+    left.set(xlabel="JPEG quality at test", ylabel="AP on unseen generators", ylim=(0.4, 1.02))
+    right.set(xlabel="what no training saw")
+    fig.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=2, title="JPEG in training")
+    return fig
+
+
+def augmentation_table(record: Mapping[str, Any]) -> pd.DataFrame:
+    """Sum up what each training buys and costs: mean AP over its seeds, and the lowest and highest seed.
+
+    Args:
+        record: See `helpers.robustness_study.augmentation_study`.
+
+    Returns:
+        A row per setting, a column per test.
+    """
+    runs = pd.DataFrame(record["runs"])
+    shown: dict[str, list[str]] = {}
+    for name, strength in (
+        ("none", 0),
+        ("jpeg", 80),
+        ("jpeg", 50),
+        ("resize-bicubic", 0.75),
+        ("blur", 1),
+        ("noise", 4),
+    ):
+        rows = runs[(runs["perturbation"] == name) & (runs["strength"] == strength)].groupby("setting")["ap"]
+        means, lows, highs = rows.mean(), rows.min(), rows.max()
+        title = "untouched" if name == "none" else f"{name} {strength:g}"
+        shown[title] = [f"{means[key]:.2f} ({lows[key]:.2f} to {highs[key]:.2f})" for key in record["settings"]]
+    return pd.DataFrame(shown, index=record["settings"])
+
+
+def _two_lines(name: str, strength: float) -> str:
+    return f"{name.removesuffix('-bicubic')}\n{strength:g}"
+
+
+def score_histograms(ax: Axes, labels: Sequence[int], scores: Sequence[float], threshold: float, title: str) -> None:
+    """Draw the scores of photographs and fakes, and the threshold between the verdicts.
+
+    Args:
+        ax: Axes.
+        labels: 0 real, 1 fake.
+        scores: Higher means more fake.
+        threshold: From here on an image is called fake.
+        title: Title of the panel.
+    """
+    values, fake = np.asarray(scores), np.asarray(labels) == 1
+    bins = np.linspace(values.min(), values.max(), 25).tolist()
+    ax.hist(values[~fake], bins, histtype="step", linewidth=2, color=REAL_STYLE["color"], label="photographs")
+    ax.hist(values[fake], bins, alpha=0.4, hatch="//", color=FAKE_STYLE["color"], label="fakes")
+    ax.axvline(threshold, color="0.2", linestyle="--", label="threshold")
+    ax.set(title=title, xlabel="score", ylabel="images")
