@@ -39,6 +39,7 @@ __all__ = [
     "leave_one_out_table",
     "mean_ap",
     "means_table",
+    "means_text",
     "more_generators",
     "photograph_crops",
     "size_means",
@@ -345,6 +346,24 @@ def means_table(reports: Mapping[str, Mapping[str, Any]], metric: str = "ap") ->
         for mean in report["means"]
     ]
     return pd.DataFrame(rows)
+
+
+def means_text(reports: Mapping[str, Mapping[str, Any]], metric: str = "ap", over: str = "unseen") -> pd.DataFrame:
+    """Lay out the means of several recorded reports for reading.
+
+    Args:
+        reports: Name of a detector -> `Report.to_dict()`.
+        metric: Of `helpers.evaluation.METRICS`.
+        over: "unseen" or "seen" generators.
+
+    Returns:
+        One row for each detector, one column for each tier of real images: "0.91 [0.89, 0.93]".
+    """
+    table = means_table(reports, metric)
+    table = table[table["over"] == over].copy()
+    table["text"] = [f"{row.value:.2f} [{row.low:.2f}, {row.high:.2f}]" for row in table.itertuples(index=False)]
+    found = table.pivot_table(index="detector", columns="tier", values="text", aggfunc="first")
+    return found.loc[list(reports)].rename_axis(columns=None)
 
 
 def generators_table(reports: Mapping[str, Mapping[str, Any]], tier: str, metric: str = "ap") -> pd.DataFrame:

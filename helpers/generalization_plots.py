@@ -144,13 +144,16 @@ def plot_reliability(ax: Axes, labels: ArrayLike, probabilities: ArrayLike, labe
     ax.set(xlabel="stated probability of a fake", ylabel="share of fakes", xlim=(0, 1), ylim=(0, 1), aspect="equal")
 
 
-def plot_intervals(ax: Axes, intervals: Mapping[str, Interval], apart: Sequence[str] = ()) -> None:
+def plot_intervals(
+    ax: Axes, intervals: Mapping[str, Interval], apart: Sequence[str] = (), *, reference: float = 0.5
+) -> None:
     """Draw numbers with their intervals, one line below the other.
 
     Args:
         ax: Axes.
         intervals: Name -> number, from the top down.
         apart: Names that are drawn in another colour and marker.
+        reference: Where a dotted line stands: guessing, or no difference.
     """
     for place, (name, found) in enumerate(intervals.items()):
         style = line_style(1 if name in apart else 0)
@@ -160,7 +163,7 @@ def plot_intervals(ax: Axes, intervals: Mapping[str, Interval], apart: Sequence[
         )
     ax.set_yticks(range(len(intervals)), list(intervals))
     ax.set(ylim=(len(intervals) - 0.5, -0.5), xlabel="average precision")
-    ax.axvline(0.5, **_GUIDE)
+    ax.axvline(reference, **_GUIDE)
 
 
 def ranks_figure(table: pd.DataFrame) -> Figure:

@@ -26,6 +26,7 @@ from helpers.generalization import (
     leave_one_out_table,
     mean_ap,
     means_table,
+    means_text,
     more_generators,
     photograph_crops,
     size_means,
@@ -219,6 +220,9 @@ def test_tables_of_recorded_reports() -> None:
         "low": 0.6,
         "high": 0.8,
     }
+    text = means_text(reports)
+    assert text.columns.tolist() == ["seen-source"]
+    assert text["seen-source"].to_dict() == {"first": "0.70 [0.60, 0.80]", "second": "0.70 [0.60, 0.80]"}
     assert generators_table(reports, "seen-source").loc["second"].to_dict() == {"a": 0.8, "b": 0.6}
     assert generators_table(reports, "elsewhere").empty
 
