@@ -1,7 +1,7 @@
 """The study of lesson 05: one set of images, embedded before training, after stage 1 and after stage 2.
 
 What UMAP makes of them is recorded in data/results/embeddings_zoo.json by `python -m helpers embeddings`, because its
-compiler alone takes longer than the rest of the lesson. Everything else is quick enough to be computed again.
+compiler alone takes about as long as the rest of the lesson. Everything else is quick enough to be computed again.
 
 Beside the three honest embeddings stand two that make pretty pictures: a UMAP that was told the labels, and a linear
 map that knows its training images by heart.

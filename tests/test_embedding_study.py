@@ -212,6 +212,33 @@ def test_the_prettier_map_has_the_poorer_detector(record: dict) -> None:
     assert all(auc["high"] < record["score_auc"]["low"] for auc in poor)
 
 
+def told(row: dict[str, float]) -> str:
+    return f"{row['value']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
+
+
+def test_lesson_05_states_the_recorded_numbers(record: dict, project: Path) -> None:
+    lesson = (project / "notebooks" / "solutions" / "05_seeing_embeddings.ipynb").read_text(encoding="utf-8")
+    first, second, third = (record["stages"][stage] for stage in study.STAGES)
+    label = [row["purity"]["label"] for row in (first, second, third)]
+    gaps = [row["gap"] for row in record["strip"]]
+    area, score = record["memoriser"]["auc"], record["score_auc"]
+    claims = [
+        f"purity rises from {told(label[0])} over {told(label[1])} to {told(label[2])}",
+        f"chance is {label[0]['chance']:.2f}",
+        f"it ends at {told(third['purity']['label, unseen'])}",
+        f"By generator it is {told(third['purity']['generator'])} after stage 2, where chance is 0.08",
+        f"By photograph it also rises, to {third['purity']['photograph']['value']:.2f}".replace("By", "by"),
+        f"{first['vote_auc']['value']:.2f} for A, {area['value']:.2f} for B and {score['value']:.2f} for C",
+        f"The gap runs from {min(gaps):.2f} to {max(gaps):.2f}",
+        f"trust falls to {record['strip'][0]['trust']:.2f}",
+        f"interval runs from {area['low']:.2f} to {area['high']:.2f}",
+        f"an area of {told(score)}",
+        f"its AUC on the unseen is {told(second['vote_auc'])}",
+        f"Map B has trust {record['memoriser']['trust']:.2f}",
+    ]
+    assert [claim for claim in claims if claim not in lesson] == []
+
+
 # Figures
 
 
@@ -225,6 +252,15 @@ def test_a_map_draws_every_point_once() -> None:
     groups = np.array(["a", "b", "", "b", "a", "b"])
     plots.plot_map(ax, np.arange(12).reshape(6, 2), groups, plots.group_styles(["a", "b"]))
     assert [len(drawn.get_offsets()) for drawn in ax.collections] == [1, 2, 3]
+    plt.close(fig)
+
+
+def test_each_original_is_tied_to_its_copy() -> None:
+    fig, ax = plt.subplots()
+    before, after = np.arange(6.0).reshape(3, 2), np.arange(6.0).reshape(3, 2) + 10
+    plots.plot_moves(ax, before, after)
+    ties = [np.asarray(line.get_xydata()) for line in ax.lines]
+    np.testing.assert_array_equal(ties, np.stack([before, after], axis=1))
     plt.close(fig)
 
 
