@@ -35,7 +35,7 @@ PANELS: Mapping[str, tuple[str, ...]] = {
 """Axis label of a panel -> perturbations in it, which share their strengths."""
 UPLOAD_SIZES = ("fits", "larger", "twice+")
 SUMMED_UP = (("none", 0), ("jpeg", 80), ("jpeg", 50), ("resize-bicubic", 0.75), ("blur", 1), ("noise", 4))
-ANNOTATED = (("resize-lanczos", 0.9), ("resize-lanczos", 0.5), ("blur", 2.0), ("noise", 8.0))
+ANNOTATED = (("resize-lanczos", 0.9), ("blur", 2.0), ("noise", 8.0))
 
 
 def cell_table(record: Mapping[str, Any]) -> pd.DataFrame:
@@ -137,7 +137,7 @@ def ranking_and_threshold(record: Mapping[str, Any]) -> Figure:
     left.plot([0.5, 1], [0.5, 1], color="0.35", linestyle=":")
     right.plot([0, 1], [0, 1], color="0.35", linestyle=":")
     left.set(xlabel="AUC (ranking)", ylabel="accuracy at the stored threshold")
-    right.set(xlabel="photographs called fake (share)", ylabel="fakes called fake (share)", xlim=(-0.03, 1.25))
+    right.set(xlabel="photographs called fake (share)", ylabel="fakes called fake (share)", xlim=(-0.03, 1.15))
     fig.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=5)
     return fig
 
@@ -196,7 +196,7 @@ def augmentation_figure(record: Mapping[str, Any]) -> Figure:
         for number, setting in enumerate(record["settings"]):
             style = line_style(number)
             rows = part[part["setting"] == setting]
-            places = np.arange(len(cells)) + 0.09 * (number - 1.5)
+            places = np.arange(len(cells)) + 0.09 * (number - 1)
             by_cell = [rows.loc[(rows["perturbation"] == name) & (rows["strength"] == s), "ap"] for name, s in cells]
             ax.plot(places, [values.mean() for values in by_cell], label=setting, markersize=6, **style)
             for place, values in zip(places, by_cell, strict=True):

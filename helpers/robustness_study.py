@@ -294,7 +294,6 @@ class Setting:
 SETTINGS = (
     Setting("never", 0.0),
     Setting("30 %, quality 70 to 96", 0.3),
-    Setting("60 %, quality 70 to 96", 0.6),
     Setting("60 %, quality 30 to 96", 0.6, (30, 96)),
 )
 """The compared trainings."""

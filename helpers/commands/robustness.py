@@ -97,7 +97,7 @@ def _print(found: dict[str, Any]) -> None:
 
 @app.command()
 def augmentation(
-    seeds: Annotated[int, typer.Option(min=1, help="Runs of each setting.")] = 3,
+    seeds: Annotated[int, typer.Option(min=1, help="Runs of each setting.")] = 2,
     mapping_steps: Annotated[int, typer.Option(min=1, help="Steps of stage 1.")] = 100,
     steps: Annotated[int, typer.Option(min=1, help="Steps of stage 2.")] = 200,
     out: Annotated[Path, typer.Option(help="Folder of the runs; finished ones are kept.")] = Path("runs/augmentation"),
