@@ -5,22 +5,27 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from helpers.images import Image, to_pil
-from helpers.plots import FAKE_STYLE, REAL_STYLE, figure, line_style
+from helpers.plots import FAKE_STYLE, REAL_STYLE, figure, image_grid, line_style
+from helpers.robustness import perturb
 
 __all__ = [
     "PANELS",
     "augmentation_figure",
     "augmentation_table",
     "cell_table",
+    "perturbation_wall",
     "ranking_and_threshold",
-    "score_histograms",
+    "score_figure",
     "strength_figure",
     "summary_figure",
     "surface_figure",
+    "survival_figure",
+    "threshold_table",
 ]
 
 UPLOADS = ("messenger", "photo-network", "microblog")
@@ -35,6 +40,21 @@ PANELS: Mapping[str, tuple[str, ...]] = {
 """Axis label of a panel -> perturbations in it, which share their strengths."""
 UPLOAD_SIZES = ("fits", "larger", "twice+")
 SUMMED_UP = (("none", 0), ("jpeg", 80), ("jpeg", 50), ("resize-bicubic", 0.75), ("blur", 1), ("noise", 4))
+WALL = (
+    ("jpeg", 80),
+    ("resize-bicubic", 0.75),
+    ("blur", 1),
+    ("noise", 4),
+    ("messenger", 1600),
+    ("combined", 4),
+    ("jpeg", 30),
+    ("resize-bicubic", 0.5),
+    ("blur", 3),
+    ("noise", 16),
+    ("messenger", 3200),
+)
+TELLING = (("none", 0), ("resize-lanczos", 0.9), ("enlarge", 1.1), ("noise", 8), ("blur", 2), ("messenger", 3200))
+"""Cells that show how ranking and threshold fail apart."""
 ANNOTATED = (("resize-lanczos", 0.9), ("blur", 2.0), ("noise", 8.0))
 
 
@@ -240,19 +260,85 @@ def _two_lines(name: str, strength: float) -> str:
     return f"{name.removesuffix('-bicubic')}\n{strength:g}"
 
 
-def score_histograms(ax: Axes, labels: Sequence[int], scores: Sequence[float], threshold: float, title: str) -> None:
-    """Draw the scores of photographs and fakes, and the threshold between the verdicts.
+def score_figure(panels: Mapping[str, Sequence[float]], labels: Sequence[int], threshold: float) -> Figure:
+    """Draw the scores of photographs and fakes, a panel per treatment, and the threshold between the verdicts.
 
     Args:
-        ax: Axes.
-        labels: 0 real, 1 fake.
-        scores: Higher means more fake.
+        panels: Title -> scores; higher means more fake.
+        labels: 0 or False real, 1 or True fake; the same images in every panel.
         threshold: From here on an image is called fake.
-        title: Title of the panel.
+
+    Returns:
+        The figure.
     """
-    values, fake = np.asarray(scores), np.asarray(labels) == 1
-    bins = np.linspace(values.min(), values.max(), 25).tolist()
-    ax.hist(values[~fake], bins, histtype="step", linewidth=2, color=REAL_STYLE["color"], label="photographs")
-    ax.hist(values[fake], bins, alpha=0.4, hatch="//", color=FAKE_STYLE["color"], label="fakes")
-    ax.axvline(threshold, color="0.2", linestyle="--", label="threshold")
-    ax.set(title=title, xlabel="score", ylabel="images")
+    fake = np.asarray(labels, bool)
+    fig: Figure
+    fig, axes = figure(1, len(panels), width=10.5, height=3.2, squeeze=False)
+    for ax, (title, scores) in zip(axes[0], panels.items(), strict=True):
+        values = np.asarray(scores, float)
+        bins = np.linspace(values.min(), values.max(), 25)
+        ax.hist(values[~fake], bins, histtype="step", linewidth=2, color=REAL_STYLE["color"], label="photographs")
+        ax.hist(values[fake], bins, alpha=0.4, hatch="//", color=FAKE_STYLE["color"], label="fakes")
+        ax.axvline(threshold, color="0.2", linestyle="--", label="threshold")
+        ax.set(title=title, xlabel="score (arbitrary units)")
+    axes[0][0].set_ylabel("images")
+    axes[0][0].legend()
+    return fig
+
+
+def perturbation_wall(img: Image, seed: int = 0) -> Figure:
+    """Show an image as it is and after five mild perturbations, and below after six severe ones.
+
+    Args:
+        img: uint8 (3, H, W).
+        seed: Seed of those that draw at random.
+
+    Returns:
+        The figure; nothing is scaled back.
+    """
+    shown = {"as it is": img}
+    for name, strength in WALL:
+        changed = perturb(img, name, strength, torch.Generator().manual_seed(seed))
+        shown[f"{name}\n{strength:g}"] = changed
+    return image_grid(list(shown.values()), list(shown), columns=6)
+
+
+def threshold_table(record: Mapping[str, Any], cells: Sequence[tuple[str, float]]) -> pd.DataFrame:
+    """Lay out AP beside the verdicts at the stored threshold.
+
+    Args:
+        record: See `helpers.robustness_study.robustness_study`.
+        cells: Perturbations and strengths.
+
+    Returns:
+        A row per cell.
+    """
+    found = {(row["perturbation"], row["strength"]): row for row in record["cells"]}
+    names = {
+        "ap": "AP",
+        "accuracy": "accuracy",
+        "called_real": "photos called fake",
+        "called_fake": "fakes called fake",
+    }
+    rows = {f"{name} {s:g}": {title: f"{found[name, s][key]:.2f}" for key, title in names.items()} for name, s in cells}
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def survival_figure(shares: Mapping[str, Sequence[float]], qualities: Sequence[str]) -> Figure:
+    """Draw the share of fakes that are caught against the JPEG quality after an attack.
+
+    Args:
+        shares: Name of the attack -> shares, one per quality.
+        qualities: What the qualities are called.
+
+    Returns:
+        The figure.
+    """
+    fig: Figure
+    fig, ax = figure(width=8, height=3.6)
+    for index, (name, values) in enumerate(shares.items()):
+        ax.plot(range(len(qualities)), values, label=name, **line_style(index))
+    ax.set_xticks(range(len(qualities)), qualities)
+    ax.set(xlabel="JPEG quality after the attack", ylabel="fakes caught (share)", ylim=(-0.05, 1.05))
+    ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
+    return fig

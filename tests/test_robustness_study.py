@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from matplotlib.patches import Rectangle
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 from sklearn.pipeline import make_pipeline
@@ -286,6 +287,31 @@ def test_augmentation_figure_and_table_show_means_over_seeds() -> None:
     assert fig.axes[0].lines[0].get_ydata()[0] == pytest.approx(0.51)
     table = robustness_plots.augmentation_table(augmentation_record())
     assert table.loc["often", "untouched"] == "0.71 (0.70 to 0.72)"
+
+
+def test_wall_shows_the_image_and_eleven_perturbations() -> None:
+    fig = robustness_plots.perturbation_wall(torch.full((3, 64, 64), 90, dtype=torch.uint8))
+    assert [ax.texts[0].get_text() for ax in fig.axes][:2] == ["as it is", "jpeg\n80"]
+    assert len(fig.axes) == 12
+
+
+def test_score_figure_counts_every_image() -> None:
+    fig = robustness_plots.score_figure({"a": [0.0, 1.0, 2.0, 3.0], "b": [1.0, 1.5, 1.0, 2.0]}, [0, 0, 0, 1], 1.5)
+    for ax in fig.axes:
+        bars = sum(patch.get_height() for patch in ax.patches if isinstance(patch, Rectangle))
+        assert bars == 1
+        assert ax.lines[0].get_xdata()[0] == 1.5
+
+
+def test_threshold_table_quotes_the_record(study: dict[str, Any]) -> None:
+    table = robustness_plots.threshold_table(study, [("none", 0), ("blur", 2)])
+    assert list(table.index) == ["none 0", "blur 2"]
+    assert table.loc["blur 2", "fake called fake"] == f"{study['cells'][2]['called_fake']:.2f}"
+
+
+def test_survival_figure_has_a_line_for_every_attack() -> None:
+    fig = robustness_plots.survival_figure({"none": [1.0, 0.9], "attack": [0.0, 0.5]}, ["none", "80"])
+    assert [list(line.get_ydata()) for line in fig.axes[0].lines] == [[1.0, 0.9], [0.0, 0.5]]
 
 
 # Command
