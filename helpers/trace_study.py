@@ -1,15 +1,14 @@
 """What each part of stage 1 is worth on the zoo: one change at a time, the same photographs, several seeds.
 
-Every variant trains an encoder on photographs alone, makes natural traces of it, and ranks test images by their
-proximity to these traces: crops of photographs of two scenes that nobody has seen, beside fakes of twelve generators
-that the encoder has never seen either, and beside broken copies of held-out photographs.
+A small encoder is trained for a minute at most on views of photographs alone. Natural traces are made of it, and test
+images are ranked by their proximity to these traces: crops of photographs of two scenes that nobody has seen, beside
+fakes of twelve generators that the encoder has never seen either, and beside broken copies of held-out photographs.
 
 Taught in: notebook 03.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import asdict, dataclass, field
 from types import MappingProxyType
 from typing import Any
 
@@ -18,26 +17,68 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import default_collate
 
-from helpers.detector import DetectorConfig
 from helpers.embed import neighbour_purity
 from helpers.evaluation import Mean, Row, compare, evaluate
 from helpers.generators import RECIPES
-from helpers.metrics import Interval
+from helpers.metrics import Interval, auc
 from helpers.networks import build_backbone
-from helpers.trace_mapping import TraceEncoder, TraceTerms, map_traces, natural_traces
-from helpers.traces import decorrelation_loss, effective_rank, proximity
-from helpers.training_data import ImageSet, PhotographViews
+from helpers.trace_mapping import TraceEncoder, TraceMapping, TraceTerms
+from helpers.traces import decorrelation_loss, effective_rank, prototypes, proximity
+from helpers.training_data import Augmentation, ImageSet, PhotographViews
 from helpers.views import BREAKERS
 from helpers.zoo_sets import zoo_set
 
-__all__ = ["FULL", "VARIANTS", "Remembered", "Variant", "broken_copies", "fresh_encoder", "spread", "study"]
+__all__ = [
+    "FULL",
+    "PIXEL_DIFFUSION",
+    "VARIANTS",
+    "Settings",
+    "Variant",
+    "bank_of",
+    "broken_copies",
+    "embeddings",
+    "small_encoder",
+    "spread",
+    "study",
+    "train_briefly",
+    "view_pool",
+    "without_broken",
+]
+
+Pool = dict[str, Tensor]
+"""Views: "first" and "second", kept, uint8 (N, 3, S, S); "broken", uint8 (N, 2, 3, S, S); "row", (N,), of what."""
 
 TIER = "unseen-source"
 """The test photographs are of scenes that training never saw."""
 BROKEN_COPIES = 64
 """Test photographs that are broken in each way; the others stand beside them."""
+PIXEL_DIFFUSION = ("ddpm", "cosine", "edm", "flow", "dit")
+"""Generators that take noise away from an image of full size; the other seven enlarge a small picture."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A stage 1 that takes seconds.
+
+    Attributes:
+        widths: Channels of the layers of the TraceNet.
+        embedding: Length of either embedding.
+        steps: Steps of training.
+        photographs: Photographs per step, with four views each.
+        pool: Draws of a photograph with its four views, made once.
+        prototypes: Size of the bank of natural traces.
+        augmentation: How views are cut and encoded.
+    """
+
+    widths: tuple[int, ...] = (8, 16, 24)
+    embedding: int = 16
+    steps: int = 60
+    photographs: int = 8
+    pool: int = 160
+    prototypes: int = 8
+    augmentation: Augmentation = field(default_factory=lambda: Augmentation(size=56, jpeg=0.3, qualities=(70, 96)))
 
 
 @dataclass(frozen=True)
@@ -74,41 +115,81 @@ VARIANTS: Mapping[str, Variant] = MappingProxyType(
 """What the ablation compares; the first is the method."""
 
 
-class Remembered(Dataset[dict[str, Tensor]]):
-    """Views that are made once and used by every variant of a seed, so that only the named change differs.
+def small_encoder(seed: int, settings: Settings | None = None) -> TraceEncoder:
+    """Make an encoder that sees six high-pass filters of an image; its weights depend on the seed alone."""
+    chosen = settings or Settings()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return TraceEncoder(build_backbone("tracenet", "bank", widths=chosen.widths), chosen.embedding)
+
+
+def view_pool(
+    photographs: ImageSet, seed: int, breakers: tuple[str, ...] = tuple(BREAKERS), settings: Settings | None = None
+) -> Pool:
+    """Make kept and broken views of photographs once, for all variants of a seed.
 
     Args:
-        views: Where they come from; item and epoch determine a view.
-        broken: Keep the broken views.
+        photographs: Only the real rows are used.
+        seed: Of all choices.
+        breakers: Ways to break traces.
+        settings: Number and size of the views.
+
+    Returns:
+        The pool.
+
+    Taught in: notebook 03.
     """
-
-    def __init__(self, views: PhotographViews, broken: bool = True) -> None:
-        self.views, self.broken, self.epoch = views, broken, 0
-        self.known: dict[tuple[int, int], dict[str, Tensor]] = {}
-
-    def __len__(self) -> int:
-        return len(self.views)
-
-    def __getitem__(self, index: int) -> dict[str, Tensor]:
-        key = (self.epoch, index)
-        if key not in self.known:
-            self.views.epoch = self.epoch
-            self.known[key] = self.views[index]
-        example = self.known[key]
-        return example if self.broken else {**example, "broken": example["broken"][:0]}
-
-    def without_broken(self) -> "Remembered":
-        """Share these views, but drop the broken ones."""
-        other = Remembered(self.views, broken=False)
-        other.known = self.known
-        return other
+    chosen = settings or Settings()
+    views = PhotographViews(photographs, chosen.augmentation, seed, kinds=breakers)
+    pool: Pool = default_collate([views[index] for index in range(chosen.pool)])
+    return pool
 
 
-def fresh_encoder(config: DetectorConfig) -> TraceEncoder:
-    """Make the encoder of a configuration; its weights depend on the seed alone."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        return TraceEncoder(build_backbone(config.backbone, config.view), config.embedding)
+def without_broken(pool: Pool) -> Pool:
+    """Drop the broken views of a pool."""
+    return {**pool, "broken": pool["broken"][:, :0]}
+
+
+def train_briefly(
+    encoder: TraceEncoder, pool: Pool, terms: TraceTerms, seed: int, settings: Settings | None = None
+) -> pd.DataFrame:
+    """Train an encoder on a pool of views, at a constant learning rate.
+
+    Args:
+        encoder: It is trained in place, and left in evaluation mode.
+        pool: Views of photographs.
+        terms: Weights of the loss.
+        seed: Of the order of the photographs.
+        settings: Steps and photographs per step.
+
+    Returns:
+        One row per step: `loss`, each term, and `spread` and `rank` of the kept views' homogeneous embedding.
+
+    Taught in: notebook 03.
+    """
+    chosen, generator = settings or Settings(), torch.Generator().manual_seed(seed)
+    task, seen, log = TraceMapping(encoder, terms), [], []
+    optimizer = task.optimizers()["main"]
+    hook = encoder.register_forward_hook(lambda module, inputs, output: seen.append(output[0].detach()))
+    for _ in range(chosen.steps):
+        rows = torch.randperm(len(pool["row"]), generator=generator)[: chosen.photographs]
+        losses = task.losses("main", {name: values[rows] for name, values in pool.items()}, generator)
+        optimizer.zero_grad()
+        losses["loss"].backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        kept = seen.pop()[: 2 * len(rows)]
+        found = {name: float(value.detach()) for name, value in losses.items()}
+        log.append({**found, "spread": spread(kept), "rank": effective_rank(kept)})
+    hook.remove()
+    encoder.eval()
+    return pd.DataFrame(log)
+
+
+@torch.inference_mode()
+def bank_of(encoder: TraceEncoder, pool: Pool, settings: Settings | None = None) -> Tensor:
+    """Gather the natural traces from the first kept views of a pool: float32 (prototypes, size), unit norm."""
+    generator = torch.Generator().manual_seed(0)
+    return prototypes(encoder.traces(pool["first"]), (settings or Settings()).prototypes, generator)
 
 
 def broken_copies(images: ImageSet, breaker: str, rows: Sequence[int]) -> Tensor:
@@ -141,20 +222,18 @@ def spread(embedding: Tensor) -> float:
 
 
 def study(
-    config: DetectorConfig,
     seeds: Sequence[int],
-    folder: Path,
     *,
     variants: Mapping[str, Variant] = VARIANTS,
+    settings: Settings | None = None,
     progress: Callable[[str], None] = lambda text: None,
 ) -> dict[str, Any]:
     """Train every variant with every seed and see what its traces tell apart.
 
     Args:
-        config: Settings of stage 1: backbone, view, steps, crops, number of prototypes.
         seeds: One run each.
-        folder: For checkpoints.
         variants: What to compare; the first is the one that the others are compared with.
+        settings: How long and on what.
         progress: Told what is done.
 
     Returns:
@@ -165,30 +244,31 @@ def study(
     Taught in: notebook 03.
     """
     torch.set_num_threads(1)  # the same numbers on every machine with this kind of processor
-    train, test = zoo_set("train", ()), zoo_set("test")
-    everything = _test_images(test)
+    chosen, train, test = settings or Settings(), zoo_set("train", ()), zoo_set("test")
+    images = _test_images(test)
     runs: dict[str, list[dict[str, Any]]] = {name: [] for name in variants}
     for seed in seeds:
-        own = replace(config, seed=seed)
-        pools: dict[tuple[str, ...], Remembered] = {}
+        pools: dict[tuple[str, ...], Pool] = {}
         for name, variant in variants.items():
-            encoder = _trained(variant, own, train, pools, folder / f"{seed}" / name.replace(" ", "-"))
-            runs[name].append(_measured(encoder, own, train, test, everything))
+            kinds = variant.breakers or tuple(BREAKERS)
+            if kinds not in pools:
+                pools[kinds] = view_pool(train, seed, kinds, chosen)
+            pool, encoder = pools[kinds], small_encoder(seed, chosen)
+            if variant.trained:
+                seen = pool if variant.breakers else without_broken(pool)
+                train_briefly(encoder, seen, TraceTerms(**variant.terms), seed, chosen)
+            runs[name].append(_measured(encoder.eval(), bank_of(encoder, pool, chosen), test, images))
             progress(f"seed {seed}: {name}")
     fakes = test.manifest[test.manifest["label"] == "fake"]
     return {
         "seeds": list(seeds),
-        "steps": config.mapping_steps,
-        "photographs_per_step": max(config.batch_size // 4, 4),
-        "size": config.size,
-        "prototypes": config.prototypes,
+        "settings": asdict(chosen),
         "train_scenes": sorted(set(train.manifest["source"])),
         "test_scenes": sorted(set(test.manifest["source"]) - set(RECIPES)),
         "photographs": int((test.manifest["label"] == "real").sum()),
         "fakes_each": int(fakes.groupby("generator").size().iloc[0]),
         "broken_each": BROKEN_COPIES,
         "resampled": "image",
-        "enlarges": {name: RECIPES[name].enlarges for name in fakes["generator"].unique()},
         "variants": list(_entries(runs, variants, test)),
     }
 
@@ -199,29 +279,10 @@ def _test_images(test: ImageSet) -> dict[str, Tensor]:
     return {"test": torch.stack(list(test.images())), **copies}
 
 
-def _trained(
-    variant: Variant, config: DetectorConfig, train: ImageSet, pools: dict[tuple[str, ...], Remembered], out: Path
-) -> TraceEncoder:
-    """Train one variant with the views of its seed."""
-    encoder = fresh_encoder(config)
-    if not variant.trained:
-        return encoder.eval()
-    kinds = variant.breakers or tuple(BREAKERS)
-    if kinds not in pools:
-        pools[kinds] = Remembered(PhotographViews(train, config.augmentation, config.seed, kinds=kinds))
-    views = pools[kinds] if variant.breakers else pools[kinds].without_broken()
-    settings = config.fit_config(config.mapping_steps, max(config.batch_size // 4, 4))
-    terms = TraceTerms(**variant.terms)
-    return map_traces(encoder, train, settings, out, terms=terms, learning_rate=config.learning_rate, views=views)
-
-
 @torch.inference_mode()
-def _measured(
-    encoder: TraceEncoder, config: DetectorConfig, train: ImageSet, test: ImageSet, images: Mapping[str, Tensor]
-) -> dict[str, Any]:
+def _measured(encoder: TraceEncoder, bank: Tensor, test: ImageSet, images: Mapping[str, Tensor]) -> dict[str, Any]:
     """Measure what one encoder tells apart: scores, ranks, and how much either embedding knows of the scene."""
-    bank = natural_traces(encoder, train, config.augmentation, count=config.prototypes, seed=config.seed)
-    found = {name: _embeddings(encoder, stack) for name, stack in images.items()}
+    found = {name: embeddings(encoder, stack) for name, stack in images.items()}
     reals = torch.from_numpy(np.flatnonzero(test.labels == 0))
     homogeneous, heterogeneous = (embedding[reals] for embedding in found["test"])
     copies = torch.cat([found[name][0] for name in BREAKERS])
@@ -245,8 +306,16 @@ def _measured(
     }
 
 
-def _embeddings(encoder: TraceEncoder, images: Tensor) -> tuple[Tensor, Tensor]:
-    """Embed a stack of images, 64 at a time: homogeneous and heterogeneous."""
+def embeddings(encoder: TraceEncoder, images: Tensor) -> tuple[Tensor, Tensor]:
+    """Embed images, 64 at a time.
+
+    Args:
+        encoder: In evaluation mode.
+        images: uint8 (N, 3, H, W).
+
+    Returns:
+        Homogeneous and heterogeneous embeddings, unit norm, each (N, size).
+    """
     homogeneous, heterogeneous = zip(*(encoder(part) for part in torch.split(images, 64)), strict=True)
     return torch.cat(homogeneous), torch.cat(heterogeneous)
 
@@ -275,7 +344,7 @@ def _entries(
             "breakers": list(variants[name].breakers),
             "mean": _auc(report.mean(TIER, "unseen")),
             "difference": _auc(apart.mean(TIER, "unseen")) if apart else None,
-            "generators": {row.generator: _auc(row) for row in report.rows},
+            "generators": {row.generator: {**_auc(row), "per_run": _areas(zoo[name], row)} for row in report.rows},
             "broken": {row.generator: _auc(row) for row in broken.rows},
             "rank": _per_run(found, "rank"),
             "spread": _per_run(found, "spread"),
@@ -292,6 +361,13 @@ def _auc(part: Mean | Row) -> dict[str, Any]:
     found: Interval = part.metrics["auc"]
     interval: dict[str, Any] = {key: round(getattr(found, key), 4) for key in ("value", "low", "high")}
     return {**interval, "per_run": [round(v, 4) for v in part.per_run["auc"]]} if isinstance(part, Mean) else interval
+
+
+def _areas(tables: Sequence[pd.DataFrame], row: Row) -> list[float]:
+    """AUC of one generator in each run."""
+    labels = (tables[0]["label"] == "fake").to_numpy()
+    rows = ~labels | (tables[0]["generator"] == row.generator).to_numpy()
+    return [round(auc(labels[rows].astype(int), table["score"].to_numpy()[rows]), 4) for table in tables]
 
 
 def _zoo_table(scores: NDArray[np.float64], test: ImageSet) -> pd.DataFrame:

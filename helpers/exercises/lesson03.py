@@ -209,7 +209,8 @@ def _rank_of(values: Tensor, unit: float = 1.0) -> float:
 
 
 def _values(embedding: Tensor) -> Tensor:
-    return torch.linalg.svdvals(embedding - embedding.mean(dim=0))
+    values: Tensor = torch.linalg.svdvals(embedding - embedding.mean(dim=0))
+    return values
 
 
 def _uncentred(embedding: Tensor) -> tuple[float, float]:
