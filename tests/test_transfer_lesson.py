@@ -1,6 +1,8 @@
 """What lesson 04 uses beside the loss: the toy circle, the toy task, its figures, and the experiment on the zoo."""
 
 import dataclasses
+import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -128,6 +130,21 @@ def test_the_report_ranks_arms_and_knows_what_is_equal() -> None:
     assert len(worse["unseen"]["per_run"]) == 2
 
 
+def test_the_recorded_experiment_is_whole(project: Path) -> None:
+    recorded = json.loads((project / "data" / "results" / "transfer_zoo.json").read_text(encoding="utf-8"))
+    assert {(record["targets"], record["stage1"]) for record in recorded["arms"]} == {
+        (arm.targets, arm.mapped) for arm in ARMS
+    }
+    assert len(recorded["seeds"]) == 3
+    assert len(recorded["unseen"]) == 8
+    assert not set(recorded["unseen"]) & set(recorded["trained_on"])
+    for record in recorded["arms"]:
+        assert record["unseen"]["low"] <= record["unseen"]["value"] <= record["unseen"]["high"]
+        assert record["unseen"]["value"] == pytest.approx(np.mean(record["unseen"]["per_run"]), abs=2e-4)
+        apart = np.mean([record["generators"][name] for name in recorded["unseen"]])
+        assert record["unseen"]["value"] == pytest.approx(apart, abs=2e-4)
+
+
 # figures
 
 
@@ -136,7 +153,7 @@ def test_figures_say_their_numbers() -> None:
     texts = [text.get_text() for text in fig.axes[0].texts]
     share = pulls(Circle(), 0.05).nearest_share
     assert any(f"{share:.0%} of the push" in text for text in texts)
-    assert sum(text.startswith(("+", "-")) for text in texts) == 8
+    assert len([text for text in texts if text == "0" or text.startswith(("+", "-"))]) == 8
     plt.close(fig)
     limits = transfer_plots.limits_figure([0.1, 1], [1.0, 2.0], {"InfoNCE": 0.5, "SupCon": 2.5})
     assert [text.get_text() for text in limits.axes[0].get_legend().get_texts()] == [
