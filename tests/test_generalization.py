@@ -34,6 +34,7 @@ from helpers.generalization import (
 )
 from helpers.generators import RECIPES
 from helpers.metrics import average_precision, rate_interval
+from helpers.reproduce import recorded
 from helpers.training_data import ImageSet
 
 NAMES = ["up", "higher", "down", "lower"]
@@ -310,3 +311,47 @@ def test_a_detector_outside_the_line_up_is_refused(capsys: pytest.CaptureFixture
         cli.main(["generalization", "--detectors", "spectrum,oracle"])
     assert end.value.code == 2
     assert "oracle: not in the line-up" in capsys.readouterr().err
+
+
+# What lesson 06 says of recorded results
+
+
+def unseen_means(reports: dict, tier: str) -> pd.Series:
+    means = means_table(reports)
+    return means[(means["over"] == "unseen") & (means["tier"] == tier)].set_index("detector")["value"]
+
+
+def test_the_line_up_reads_as_the_lesson_says() -> None:
+    zoo = recorded("generalization_zoo")["detectors"]
+    means = unseen_means(zoo, "unseen-source").sort_values(ascending=False)
+    assert list(means.index[:2]) == ["cross_entropy_difference", "supcon"]
+    assert set(means.index[-2:]) == {"spectrum", "cross_entropy_rgb"}
+    table = generators_table(zoo, "unseen-source").drop(columns=list(SEEN))
+    gan, diffusion = (
+        table[[name for name in table if RECIPES[name].family == family]].mean(axis=1).rank(ascending=False)
+        for family in ("gan", "diffusion")
+    )
+    assert gan["supcon"] == 1
+    assert diffusion["supcon"] >= 4
+    assert gan["spectrum"] < gan["cross_entropy_rgb"]
+    assert diffusion["spectrum"] > diffusion["cross_entropy_rgb"]
+
+
+def test_the_benchmark_reads_as_the_lesson_says() -> None:
+    ends = {(row["tier"], row["generator"]): row["metrics"]["ap"] for row in recorded("wild_difference")["generators"]}
+    for tier in ("seen-source", "unseen-source"):
+        assert ends[tier, "cyclegan"]["low"] > 0
+        assert ends[tier, "dalle-2"]["high"] < 0
+    assert [name for (tier, name), ap in ends.items() if tier == "unseen-source" and ap["low"] > 0] == ["cyclegan"]
+    variants = recorded("wild_ablation")["variants"]
+    relatives = {
+        "ntf": "ntf",
+        "cross_entropy": "cross-entropy from scratch, same features",
+        "supcon": "supervised contrastive, linear head, same features",
+        "one_class": "one class: stage 1 and a Gaussian, no fake seen",
+    }
+    reports = {name: {"means": variants[title]["values"]} for name, title in relatives.items()}
+    assert unseen_means(reports, "seen-source").idxmax() == "ntf"
+    assert unseen_means(reports, "unseen-source").idxmax() == "cross_entropy"
+    zoo = {name: recorded("generalization_zoo")["detectors"][name] for name in relatives}
+    assert unseen_means(zoo, "unseen-source").idxmax() == "supcon"
