@@ -301,8 +301,8 @@ class Detector(nn.Module):
         if not path.is_file():
             write_atomic(path, (json.dumps(wanted, indent=2) + "\n").encode())
         elif (found := json.loads(path.read_text(encoding="utf-8"))) != wanted:
-            parts = {**found.get("config", {}), "images": found.get("images")}
-            differ = [name for name, value in {**settings, "images": digest}.items() if parts.get(name) != value]
+            before, now = ({**one.get("config", {}), "images": one.get("images")} for one in (found, wanted))
+            differ = [name for name, value in now.items() if before.get(name) != value]
             raise DetectorError(f"{out}: holds a run with other {', '.join(differ)}: choose another folder")
 
     def note_history(self, train: ImageSet, val: ImageSet, scores: NDArray[np.float64]) -> float:
@@ -319,11 +319,23 @@ class Detector(nn.Module):
         return found
 
     def settle(self, val: ImageSet) -> NDArray[np.float64]:
-        """Fix threshold and calibration on validation images; return their scores."""
+        """Fix threshold and calibration on validation images; return their scores.
+
+        Weights are rounded first to the half precision that `save` keeps, so that the threshold fits what is stored.
+        """
+        self._round()
         scores = self.score(val.images())
         self.threshold = threshold_of_best_accuracy(val.labels, scores)
         self.calibration = fit_temperature(val.labels, scores)
         return scores
+
+    @torch.no_grad()
+    def _round(self) -> None:
+        """Round weights and buffers to half precision; values beyond it stay, and `save` will refuse them."""
+        for value in self.state_dict().values():
+            if value.is_floating_point():
+                rounded = value.half().to(value.dtype)
+                value.copy_(torch.where(rounded.isfinite(), rounded, value))
 
     def score(self, images: Iterable[Image]) -> NDArray[np.float64]:
         """Score images of any sizes.
@@ -337,7 +349,7 @@ class Detector(nn.Module):
         Raises:
             DetectorError: An image is too small.
         """
-        return self._score(self._windows(img) for img in images)
+        return self.score_cut(self._windows(img) for img in images)
 
     def score_files(
         self, paths: Iterable[Path], change: Callable[[Image], Image] | None = None, *, threads: int = 2
@@ -365,11 +377,11 @@ class Detector(nn.Module):
             except DetectorError as error:
                 raise DetectorError(f"{path}: {error}") from None
 
-        return self._score(_ahead(cut, paths, threads))
+        return self.score_cut(_ahead(cut, paths, threads))
 
     @torch.inference_mode()
-    def _score(self, cut_images: Iterable[list[Image]]) -> NDArray[np.float64]:
-        """Score images of which windows have been cut."""
+    def score_cut(self, cut_images: Iterable[list[Image]]) -> NDArray[np.float64]:
+        """Score images of which windows have been cut: one list of (3, h, w) for each; (N,), as `score` does."""
         self.eval()
         device = next(chain(self.parameters(), self.buffers()), torch.empty(0)).device
         scores: list[float] = []

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -13,11 +14,11 @@ from rich.console import Console
 from rich.table import Table
 from tqdm import tqdm
 
-from helpers.commands.train import load_rows
-from helpers.detector import WEIGHTS, Detector, DetectorError, load_detector
+from helpers.commands.train import check_sizes, load_rows
+from helpers.detector import SMALLEST, WEIGHTS, Detector, DetectorError, load_detector
 from helpers.evaluation import Report, compare
 from helpers.evaluation import evaluate as make_report
-from helpers.images import Image, decode, encode_jpeg, read_image
+from helpers.images import Image, decode, encode_jpeg
 from helpers.manifest import resolve
 
 SHOWN = ("ap", "auc", "accuracy", "accuracy_real", "accuracy_fake", "ece")
@@ -44,8 +45,7 @@ def score_table(
         The rows with `score` and `probability`.
     """
     paths = tqdm(df["path"], unit="image", disable=quiet or None, leave=False)
-    images = (read_image(resolve(str(path), root)) for path in paths)
-    scores = detector.score(map(change, images) if change else images)
+    scores = detector.score_files((resolve(str(path), root) for path in paths), change)
     return df.assign(score=scores, probability=detector.probability(scores))
 
 
@@ -66,8 +66,9 @@ def cached_table(folder: Path, df: pd.DataFrame, root: Path | None, jpeg: int, q
         return decode(encode_jpeg(img, jpeg))
 
     table = score_table(detector, df, root, change=change if jpeg else None, quiet=quiet)
-    cache.parent.mkdir(exist_ok=True)
-    np.save(cache, table["score"].to_numpy())
+    with suppress(OSError):  # an installed package may lie where nothing can be written
+        cache.parent.mkdir(exist_ok=True)
+        np.save(cache, table["score"].to_numpy())
     return table
 
 
@@ -93,6 +94,7 @@ def evaluate(
     df = df if split == "all" else df[df["split"] == split].reset_index(drop=True)
     if df.empty:
         raise DetectorError(f"no image of split {split}")
+    check_sizes(df, SMALLEST)
 
     def tables_of(folders: list[Path]) -> tuple[list[Detector], list[pd.DataFrame]]:
         tables = [cached_table(folder, df, place, jpeg, as_json) for folder in folders]
@@ -104,11 +106,13 @@ def evaluate(
         pd.concat([table[columns].assign(run=run) for run, table in enumerate(tables)]).to_csv(
             scores, index=False, float_format="%.5g", lineterminator="\n"
         )
-    history = detectors[0].history
-    known = {"seen_generators": history["generators"], "seen_sources": history["sources"]}
-    rivals: list[Detector] = []
+    rivals, others = tables_of(against or [])
+    histories = [one.history for one in (*detectors, *rivals)]  # what any of them saw is unseen by none
+    known = {
+        f"seen_{kind}": sorted({name for history in histories for name in history[kind]})
+        for kind in ("generators", "sources")
+    }
     if against:
-        rivals, others = tables_of(against)
         report = compare(tables, others, **known, cluster=cluster, n_draws=draws)
     else:
         report = make_report(tables, [one.threshold for one in detectors], **known, cluster=cluster, n_draws=draws)

@@ -9,7 +9,7 @@ import pandas as pd
 import typer
 
 from helpers import catalog
-from helpers.detector import DetectorConfig, DetectorError, make_detector, read_config
+from helpers.detector import SMALLEST, DetectorConfig, DetectorError, make_detector, read_config
 from helpers.manifest import read_manifest
 from helpers.training_data import ImageSet
 
@@ -38,6 +38,15 @@ def load_rows(name: str, root: Path | None, where: list[str] | None) -> tuple[pd
     if df.empty:
         raise DetectorError("no image meets the conditions")
     return df, root or place
+
+
+def check_sizes(df: pd.DataFrame, least: int) -> None:
+    """Name the first image with a side below `least` pixels, before hours are spent on the others."""
+    small = df[df[["width", "height"]].min(axis=1) < least]
+    if len(small):
+        path, width, height = small[["path", "width", "height"]].iloc[0]
+        rest = f", like {len(small) - 1:,} more" if len(small) > 1 else ""
+        raise DetectorError(f"{path}: {width} x {height} pixels are fewer than the {least} x {least} needed{rest}")
 
 
 def config_path(name: str) -> Path:
@@ -79,6 +88,8 @@ def train(
     """Train a detector on the train split; threshold and calibration come from the val split."""
     chosen = read_config(config_path(config), **{"seed": seed, **changes_from(setting or [])})
     df, place = load_rows(manifest, root, where)
+    check_sizes(df[df["split"] == "train"], chosen.size)
+    check_sizes(df[df["split"] == "val"], SMALLEST)
     train_set, val_set = (ImageSet(df[df["split"] == name].reset_index(drop=True), place) for name in ("train", "val"))
     begin = time.perf_counter()
     detector = make_detector(chosen).fit(train_set, val_set, out)
