@@ -8,6 +8,7 @@ import pandas as pd
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 from numpy.typing import ArrayLike
 from torch import Tensor
 
@@ -63,6 +64,8 @@ def alarm_figure(logs: Mapping[str, pd.DataFrame]) -> Figure:
         for ax, column in zip(axes, ("spread", "rank"), strict=True):
             ax.plot(log.index + 1, log[column], label=name, **style)
     axes[0].set(xlabel="step", ylabel="spread of photographs (0 to 1)", yscale="log")
+    axes[0].set_yticks([0.02, 0.05, 0.1, 0.2, 0.5], ["0.02", "0.05", "0.1", "0.2", "0.5"])
+    axes[0].yaxis.set_minor_locator(NullLocator())
     axes[1].set(xlabel="step", ylabel="effective rank of photographs", ylim=(0, None))
     fig.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=len(logs))
     return fig  # type: ignore[no-any-return]
@@ -139,13 +142,13 @@ def ablation_figure(record: Record, names: Sequence[str]) -> Figure:
     axes[0].axvline(0.5, color="0.5", linestyle=":")
     axes[0].set(xlabel="mean AUC over 12 generators", yticks=places)
     axes[0].set_yticklabels(names)
-    for ax, alarm, label in ((axes[1], "spread", "spread"), (axes[2], "rank", "effective rank")):
+    for ax, alarm, label in ((axes[1], "spread", "spread of photographs"), (axes[2], "rank", "their effective rank")):
         for index, kind in enumerate(("photographs", "heterogeneous")):
             style = line_style(2 * index + 1) | {"linestyle": "none", "fillstyle": "none" if index else "full"}
             values = [np.mean(entries[name][alarm][kind]) for name in names]
             ax.plot(values, places, label="homogeneous" if index == 0 else kind, **style)
-        ax.set(xlabel=f"{label} of test photographs", xlim=(0, None))
-    axes[1].legend(loc="best")
+        ax.set(xlabel=label, xlim=(0, None))
+    fig.legend(*axes[1].get_legend_handles_labels(), loc="outside upper right", ncols=2)
     return fig  # type: ignore[no-any-return]
 
 
