@@ -107,6 +107,21 @@ def png_bytes(fig: Figure) -> bytes:
     return stored.getvalue()
 
 
+def lossless_webp(png: bytes) -> bytes:
+    """Store a picture in fewer bytes: lossless WebP, about a quarter smaller, which every browser shows.
+
+    Args:
+        png: a PNG file without transparency.
+
+    Returns:
+        The WebP file; its pixels are those of the PNG.
+    """
+    stored = io.BytesIO()
+    with Image.open(io.BytesIO(png)) as picture:
+        picture.convert("RGB").save(stored, "WEBP", lossless=True, quality=80, method=4)
+    return stored.getvalue()
+
+
 def figure_html(png: bytes, alt: str, caption: str = "") -> str:
     """Wrap a PNG in HTML that carries its alt text twice: for screen readers, and visibly below the picture.
 
@@ -125,9 +140,9 @@ def figure_html(png: bytes, alt: str, caption: str = "") -> str:
     """
     if len(alt.split()) < 4:
         raise ValueError("alt text must describe the figure: write at least four words")
-    source = base64.b64encode(png).decode("ascii")
+    source = base64.b64encode(lossless_webp(png)).decode("ascii")
     title = f"<strong>{html.escape(caption)}</strong> " if caption else ""
-    img = f'<img style="max-width:100%" alt="{html.escape(alt)}" src="data:image/png;base64,{source}"/>'
+    img = f'<img style="max-width:100%" alt="{html.escape(alt)}" src="data:image/webp;base64,{source}"/>'
     text = f"<figcaption>{title}{html.escape(alt, quote=False)}</figcaption>"
     return f'<figure style="margin:0">{img}{text}</figure>'
 

@@ -388,7 +388,7 @@ BREAKAGES = {
     "address": (display(text_plain="<function f at 0x7f0123456789>"), "an address or a random id"),
     "styler": (display(text_html='<table id="T_1a2b3">'), "an address or a random id"),
     "png": (display(image_png="iVBORw0KGgo="), "a figure without alt text"),
-    "no alt": (display(text_html="<img src='data:image/png;base64,AA=='>"), "alt text is missing"),
+    "no alt": (display(text_html="<img src='data:image/webp;base64,AA=='>"), "alt text is missing"),
     "short alt": (display(text_html="<img alt='a figure' src='x'>"), "alt text is missing or too short"),
     "unexplained figure": (edit("see", "**What to see**", "See"), "no Markdown cell with '**What to see**'"),
     "kernel": (

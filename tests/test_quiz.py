@@ -128,5 +128,5 @@ def test_show_displays_a_stand_in(pairs: list[quiz.Pair], monkeypatch: pytest.Mo
     shown = []
     monkeypatch.setattr(quiz, "display_widget", lambda widget, html, note: shown.append((html, note)))
     TwoAlternativeQuiz(pairs, zoom=1).show()
-    assert "data:image/png" in shown[0][0]
+    assert "data:image/webp" in shown[0][0]
     assert "6 pairs" in shown[0][1]

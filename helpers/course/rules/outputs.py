@@ -13,7 +13,7 @@ Found = Iterator[tuple[str, str]]
 
 MACHINE_PATH = re.compile(r"/(?:home|Users|root|tmp|work|usr|opt|var|mnt)/|\b[A-Z]:\\|site-packages|\.venv")
 ADDRESS = re.compile(r"\bat 0x[0-9a-f]{6,}|id=\\*[\"']T_")
-PIXELS = re.compile(r"data:image/png;base64,[A-Za-z0-9+/=]+")
+PIXELS = re.compile(r"data:image/webp;base64,[A-Za-z0-9+/=]+")
 LEAST_ALT_WORDS = 4
 
 
