@@ -1,4 +1,4 @@
-"""Figures of lesson 07: AP against strength, ranking against threshold, the surface, and what augmentation buys."""
+"""Figures and tables of lesson 07: AP against strength, the surface, verdicts, and what augmentation buys."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,7 +9,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from helpers.images import Image, to_pil
+from helpers.images import Image
 from helpers.plots import FAKE_STYLE, REAL_STYLE, figure, image_grid, line_style
 from helpers.robustness import perturb
 
@@ -19,7 +19,6 @@ __all__ = [
     "augmentation_table",
     "cell_table",
     "perturbation_wall",
-    "ranking_and_threshold",
     "score_figure",
     "strength_figure",
     "summary_figure",
@@ -38,24 +37,30 @@ PANELS: Mapping[str, tuple[str, ...]] = {
     "upload: the whole picture": UPLOADS,
 }
 """Axis label of a panel -> perturbations in it, which share their strengths."""
-UPLOAD_SIZES = ("fits", "larger", "twice+")
-SUMMED_UP = (("none", 0), ("jpeg", 80), ("jpeg", 50), ("resize-bicubic", 0.75), ("blur", 1), ("noise", 4))
-WALL = (
-    ("jpeg", 80),
-    ("resize-bicubic", 0.75),
-    ("blur", 1),
-    ("noise", 4),
-    ("messenger", 1600),
-    ("combined", 4),
-    ("jpeg", 30),
-    ("resize-bicubic", 0.5),
-    ("blur", 3),
-    ("noise", 16),
-    ("messenger", 3200),
+MEASURES = {
+    "ap": "AP",
+    "accuracy": "accuracy",
+    "called_real": "photos called fake",
+    "called_fake": "fakes called fake",
+}
+"""Key in a record -> what tables call it."""
+BOUGHT = (
+    *(
+        ("ap", name, strength)
+        for name, strength in (("none", 0), ("jpeg", 80), ("jpeg", 50), ("noise", 4), ("blur", 1))
+    ),
+    ("accuracy", "none", 0),
+    ("called_real", "none", 0),
 )
+"""What the table of trainings shows."""
+UPLOAD_SIZES = ("fits", "larger", "double")
+SUMMED_UP = (("none", 0), ("jpeg", 80), ("jpeg", 50), ("resize-bicubic", 0.75), ("blur", 1), ("noise", 4))
+WALL = (("jpeg", 30), ("resize-bicubic", 0.5), ("blur", 3), ("noise", 16), ("messenger", 3200), ("combined", 4))
+"""The severest strengths."""
+WALL_ZOOM = 2
+WALL_NAMES = {"resize-bicubic": "resize", "messenger": "upload"}
 TELLING = (("none", 0), ("resize-lanczos", 0.9), ("enlarge", 1.1), ("noise", 8), ("blur", 2), ("messenger", 3200))
 """Cells that show how ranking and threshold fail apart."""
-ANNOTATED = (("resize-lanczos", 0.9), ("blur", 2.0), ("noise", 8.0))
 
 
 def cell_table(record: Mapping[str, Any]) -> pd.DataFrame:
@@ -82,7 +87,7 @@ def strength_figure(
     *,
     values: Sequence[str] = ("ap",),
     columns: int = 3,
-    width: float = 10.5,
+    width: float = 8.6,
 ) -> Figure:
     """Draw AP (and more) against strength, a panel per kind of perturbation, with 95 % bands.
 
@@ -100,7 +105,7 @@ def strength_figure(
     titles = {"ap": "AP", "auc": "AUC", "accuracy": "accuracy, stored threshold"}
     rows = -(-len(panels) // columns)
     fig: Figure
-    fig, axes = figure(rows, columns, width=width, height=2.9 * rows, sharey=True, squeeze=False)
+    fig, axes = figure(rows, columns, width=width, height=2.3 * rows, sharey=True, squeeze=False)
     for ax, (xlabel, names) in zip(axes.flat, panels.items(), strict=False):
         present = [name for name in names if name in cells.index.get_level_values(0)]
         series = [(name, value) for name in present for value in values]
@@ -111,7 +116,7 @@ def strength_figure(
         ax.axhline(0.5, color="0.35", linestyle=":")
         ax.set(xlabel=xlabel, ylim=(0.4, 1.02))
         if len(present) > 1:
-            ax.legend(loc="lower left", fontsize=9)
+            ax.legend(fontsize=9)
     for ax in axes[:, 0]:
         ax.set_ylabel(" / ".join("AP" if value == "ap" else value for value in values))
     for ax in axes.flat[len(panels) :]:
@@ -137,39 +142,12 @@ def summary_figure(record: Mapping[str, Any]) -> Figure:
     return fig
 
 
-def ranking_and_threshold(record: Mapping[str, Any]) -> Figure:
-    """Scatter accuracy at the stored threshold over AUC, and show which label the threshold wrongs.
-
-    Points far below the diagonal have an order that a threshold could use, but not the stored one.
-    """
-    cells = cell_table(record)
-    fig: Figure
-    fig, (left, right) = figure(1, 2, width=10, height=4.2)
-    for number, (family, rows) in enumerate(cells.groupby("family", sort=False)):
-        style = line_style(number) | {"linestyle": "none"}
-        left.plot(rows["auc"], rows["accuracy"], label=str(family), alpha=0.8, **style)
-        right.plot(rows["called_real"], rows["called_fake"], alpha=0.8, **style)
-    for row in record["cells"]:
-        if (row["perturbation"], row["strength"]) in ANNOTATED:
-            text = f"{row['perturbation']} {row['strength']:g}"
-            for ax, (across, up) in ((left, ("auc", "accuracy")), (right, ("called_real", "called_fake"))):
-                ax.annotate(text, (row[across], row[up]), (6, -12), textcoords="offset points", fontsize=8)
-    left.plot([0.5, 1], [0.5, 1], color="0.35", linestyle=":")
-    right.plot([0, 1], [0, 1], color="0.35", linestyle=":")
-    left.set(xlabel="AUC (ranking)", ylabel="accuracy at the stored threshold")
-    right.set(xlabel="photographs called fake (share)", ylabel="fakes called fake (share)", xlim=(-0.03, 1.15))
-    fig.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=5)
-    return fig
-
-
-def surface_figure(record: Mapping[str, Any], img: Image, factor: float, quality: int | None) -> Figure:
-    """Draw AP over resize factor and JPEG quality, mark one cell, and show an image after this treatment.
+def surface_figure(record: Mapping[str, Any], marked: tuple[float, int | None] | None = None) -> Figure:
+    """Draw AP over resize factor and JPEG quality; mark a cell, and show beside it what is called fake there.
 
     Args:
         record: See `helpers.robustness_study.robustness_study`; needs its `surface`.
-        img: The image as it looks at this setting.
-        factor: Resize factor of the marked cell.
-        quality: JPEG quality of the marked cell; None for no JPEG.
+        marked: Resize factor and JPEG quality (None for no JPEG) of a cell; None for the surface alone.
 
     Returns:
         The figure.
@@ -178,23 +156,42 @@ def surface_figure(record: Mapping[str, Any], img: Image, factor: float, quality
     grid = table.pivot_table(index="factor", columns="quality", values="ap").sort_index(ascending=False)
     grid = grid[[0.0, *sorted((name for name in grid.columns if name), reverse=True)]]
     fig: Figure
-    fig, (left, right) = figure(1, 2, width=10, height=3.4, width_ratios=(2, 1))
-    shown = left.imshow(grid.to_numpy(), vmin=0.4, vmax=1, cmap="viridis", aspect="auto")
-    for (row, column), value in np.ndenumerate(grid.to_numpy()):
-        left.text(column, row, f"{value:.2f}", ha="center", va="center", color="w" if value < 0.75 else "k")
-    rows, columns = np.asarray(grid.index, float), np.asarray(grid.columns, float)
-    row, column = int(np.argmax(rows == factor)), int(np.argmax(columns == float(quality or 0)))
-    left.add_patch(_frame(row, column))
+    shape = {"width": 6} if marked is None else {"width": 9, "width_ratios": (2, 1)}
+    fig, axes = figure(1, 1 if marked is None else 2, height=2.9, squeeze=False, **shape)
+    left, values = axes[0, 0], grid.to_numpy()
+    shown = left.pcolormesh(range(grid.shape[1]), range(len(grid)), values, vmin=0.4, vmax=1, cmap="viridis")
+    for (row, column), value in np.ndenumerate(values):
+        left.text(column, row, f"{value:.2f}", ha="center", va="center", color="w" if value < 0.75 else "k", fontsize=9)
+    left.invert_yaxis()
     left.set_xticks(range(grid.shape[1]), ["none", *(f"{name:g}" for name in grid.columns[1:])])
-    left.set_yticks(range(grid.shape[0]), [f"{name:g}" for name in grid.index])
+    left.set_yticks(range(len(grid)), [f"{name:g}" for name in grid.index])
     left.set(xlabel="JPEG quality", ylabel="resize factor")
     left.grid(visible=False)
     fig.colorbar(shown, ax=left, label="AP")
-    right.imshow(to_pil(img), interpolation="nearest")
-    right.set_axis_off()
-    marked = table[(table["factor"] == factor) & (table["quality"] == float(quality or 0))].iloc[0]
-    right.set_title(f"AP {marked['ap']:.2f} [{marked['ap_low']:.2f}, {marked['ap_high']:.2f}]")
+    if marked is not None:
+        factor, quality = marked[0], float(marked[1] or 0)
+        rows, columns = (np.asarray(names, float).tolist() for names in (grid.index, grid.columns))
+        left.add_patch(_frame(rows.index(factor), columns.index(quality)))
+        _draw_verdicts(axes[0, 1], table[(table["factor"] == factor) & (table["quality"] == quality)].iloc[0])
     return fig
+
+
+def _draw_verdicts(ax: Axes, cell: pd.Series) -> None:
+    """Draw which shares of photographs and fakes are called fake in one cell."""
+    labels = {"called_real": REAL_STYLE, "called_fake": FAKE_STYLE}
+    bars = ax.bar(
+        ["photographs", "fakes"],
+        [cell[key] for key in labels],
+        color=[style["color"] for style in labels.values()],
+        hatch=["", "//"],
+        alpha=0.6,
+    )
+    ax.bar_label(bars, fmt="%.2f", padding=2)
+    ax.set(
+        ylim=(0, 1.15),
+        ylabel="share called fake",
+        title=f"AP {cell['ap']:.2f} [{cell['ap_low']:.2f}, {cell['ap_high']:.2f}]",
+    )
 
 
 def _frame(row: int, column: int) -> Any:  # noqa: ANN401
@@ -208,7 +205,7 @@ def augmentation_figure(record: Mapping[str, Any]) -> Figure:
     """Draw AP of each training on untouched and perturbed images: a point per seed, a line through the means."""
     runs = pd.DataFrame(record["runs"])
     fig: Figure
-    fig, (left, right) = figure(1, 2, width=10.5, height=4.4, sharey=True, width_ratios=(3, 2))
+    fig, (left, right) = figure(1, 2, width=9, height=3.8, sharey=True, width_ratios=(3, 2))
     seen = runs[runs["perturbation"].isin(["none", "jpeg"])]
     other = runs[~runs["perturbation"].isin(["none", "jpeg"])]
     for ax, part in ((left, seen), (right, other)):
@@ -226,34 +223,27 @@ def augmentation_figure(record: Mapping[str, Any]) -> Figure:
         ax.axhline(0.5, color="0.35", linestyle=":")
     left.set(xlabel="JPEG quality at test", ylabel="AP on unseen generators", ylim=(0.4, 1.02))
     right.set(xlabel="what no training saw")
-    fig.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=2, title="JPEG in training")
+    fig.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=3, title="JPEG in training")
     return fig
 
 
 def augmentation_table(record: Mapping[str, Any]) -> pd.DataFrame:
-    """Sum up what each training buys and costs: mean AP over its seeds, and the lowest and highest seed.
+    """Sum up what each training buys and costs: the mean over its seeds, and the lowest and highest seed.
 
     Args:
         record: See `helpers.robustness_study.augmentation_study`.
 
     Returns:
-        A row per setting, a column per test.
+        A row per measure and test, a column per setting.
     """
     runs = pd.DataFrame(record["runs"])
     shown: dict[str, list[str]] = {}
-    for name, strength in (
-        ("none", 0),
-        ("jpeg", 80),
-        ("jpeg", 50),
-        ("resize-bicubic", 0.75),
-        ("blur", 1),
-        ("noise", 4),
-    ):
-        rows = runs[(runs["perturbation"] == name) & (runs["strength"] == strength)].groupby("setting")["ap"]
+    for measure, name, strength in BOUGHT:
+        rows = runs[(runs["perturbation"] == name) & (runs["strength"] == strength)].groupby("setting")[measure]
         means, lows, highs = rows.mean(), rows.min(), rows.max()
-        title = "untouched" if name == "none" else f"{name} {strength:g}"
+        title = f"{MEASURES[measure]}, {'untouched' if name == 'none' else f'{name} {strength:g}'}"
         shown[title] = [f"{means[key]:.2f} ({lows[key]:.2f} to {highs[key]:.2f})" for key in record["settings"]]
-    return pd.DataFrame(shown, index=record["settings"])
+    return pd.DataFrame.from_dict(shown, orient="index", columns=record["settings"])
 
 
 def _two_lines(name: str, strength: float) -> str:
@@ -264,7 +254,7 @@ def score_figure(panels: Mapping[str, Sequence[float]], labels: Sequence[int], t
     """Draw the scores of photographs and fakes, a panel per treatment, and the threshold between the verdicts.
 
     Args:
-        panels: Title -> scores; higher means more fake.
+        panels: Title -> scores; higher means more fake. All panels share both axes.
         labels: 0 or False real, 1 or True fake; the same images in every panel.
         threshold: From here on an image is called fake.
 
@@ -272,22 +262,23 @@ def score_figure(panels: Mapping[str, Sequence[float]], labels: Sequence[int], t
         The figure.
     """
     fake = np.asarray(labels, bool)
+    every = {title: np.asarray(scores, float) for title, scores in panels.items()}
+    low, high = (edge([edge(values) for values in every.values()]) for edge in (np.min, np.max))
+    bins = np.linspace(low, high, 31)
     fig: Figure
-    fig, axes = figure(1, len(panels), width=10.5, height=3.2, squeeze=False)
-    for ax, (title, scores) in zip(axes[0], panels.items(), strict=True):
-        values = np.asarray(scores, float)
-        bins = np.linspace(values.min(), values.max(), 25)
+    fig, axes = figure(1, len(panels), width=3 * len(panels), height=2.5, sharex=True, sharey=True, squeeze=False)
+    for ax, (title, values) in zip(axes[0], every.items(), strict=True):
         ax.hist(values[~fake], bins, histtype="step", linewidth=2, color=REAL_STYLE["color"], label="photographs")
         ax.hist(values[fake], bins, alpha=0.4, hatch="//", color=FAKE_STYLE["color"], label="fakes")
         ax.axvline(threshold, color="0.2", linestyle="--", label="threshold")
         ax.set(title=title, xlabel="score (arbitrary units)")
     axes[0][0].set_ylabel("images")
-    axes[0][0].legend()
+    fig.legend(*axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return fig
 
 
 def perturbation_wall(img: Image, seed: int = 0) -> Figure:
-    """Show an image as it is and after five mild perturbations, and below after six severe ones.
+    """Show an image as it is and after six severe perturbations.
 
     Args:
         img: uint8 (3, H, W).
@@ -299,8 +290,8 @@ def perturbation_wall(img: Image, seed: int = 0) -> Figure:
     shown = {"as it is": img}
     for name, strength in WALL:
         changed = perturb(img, name, strength, torch.Generator().manual_seed(seed))
-        shown[f"{name}\n{strength:g}"] = changed
-    return image_grid(list(shown.values()), list(shown), columns=6)
+        shown[f"{WALL_NAMES.get(name, name)}\n{strength:g}"] = changed
+    return image_grid(list(shown.values()), list(shown), columns=len(shown), zoom=WALL_ZOOM)
 
 
 def threshold_table(record: Mapping[str, Any], cells: Sequence[tuple[str, float]]) -> pd.DataFrame:
@@ -314,13 +305,9 @@ def threshold_table(record: Mapping[str, Any], cells: Sequence[tuple[str, float]
         A row per cell.
     """
     found = {(row["perturbation"], row["strength"]): row for row in record["cells"]}
-    names = {
-        "ap": "AP",
-        "accuracy": "accuracy",
-        "called_real": "photos called fake",
-        "called_fake": "fakes called fake",
+    rows = {
+        f"{name} {s:g}": {title: f"{found[name, s][key]:.2f}" for key, title in MEASURES.items()} for name, s in cells
     }
-    rows = {f"{name} {s:g}": {title: f"{found[name, s][key]:.2f}" for key, title in names.items()} for name, s in cells}
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
@@ -335,10 +322,10 @@ def survival_figure(shares: Mapping[str, Sequence[float]], qualities: Sequence[s
         The figure.
     """
     fig: Figure
-    fig, ax = figure(width=8, height=3.6)
+    fig, ax = figure(width=6.5, height=2.9)
     for index, (name, values) in enumerate(shares.items()):
         ax.plot(range(len(qualities)), values, label=name, **line_style(index))
     ax.set_xticks(range(len(qualities)), qualities)
     ax.set(xlabel="JPEG quality after the attack", ylabel="fakes caught (share)", ylim=(-0.05, 1.05))
-    ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
+    fig.legend(*ax.get_legend_handles_labels(), loc="outside right upper")
     return fig

@@ -251,30 +251,39 @@ def test_summary_names_its_numbers(study: dict[str, Any]) -> None:
     assert f"{study['fake']} fakes of 2 unseen generators" in fig.get_suptitle()
 
 
-def test_threshold_figure_has_a_point_for_every_cell(study: dict[str, Any]) -> None:
-    fig = robustness_plots.ranking_and_threshold(study)
-    points = [line for line in fig.axes[0].lines if line.get_linestyle() == "None"]
-    assert sum(len(line.get_xdata()) for line in points) == len(study["cells"])
+def surface_record() -> dict[str, Any]:
+    keys = ("factor", "quality", "ap", "called_real", "called_fake")
+    rows = [
+        (1.0, None, 0.9, 0.1, 0.8),
+        (1.0, 50.0, 0.8, 0.2, 0.7),
+        (0.5, None, 0.7, 0.3, 0.6),
+        (0.5, 50.0, 0.6, 0.4, 0.5),
+    ]
+    cells = [dict(zip(keys, row, strict=True)) for row in rows]
+    return {"surface": [cell | {"ap_low": cell["ap"] - 0.1, "ap_high": cell["ap"] + 0.1} for cell in cells]}
 
 
 def test_surface_figure_marks_the_chosen_cell() -> None:
-    surface = [
-        {"factor": factor, "quality": quality, "ap": ap, "ap_low": ap - 0.1, "ap_high": ap + 0.1}
-        for (factor, quality), ap in zip(
-            [(1.0, None), (1.0, 50.0), (0.5, None), (0.5, 50.0)], [0.9, 0.8, 0.7, 0.6], strict=True
-        )
-    ]
-    img = torch.zeros(3, 8, 8, dtype=torch.uint8)
-    fig = robustness_plots.surface_figure({"surface": surface}, img, 0.5, None)
+    fig = robustness_plots.surface_figure(surface_record(), (0.5, None))
     assert "AP 0.70 [0.60, 0.80]" in [ax.get_title() for ax in fig.axes]
     (frame,) = fig.axes[0].patches
     assert (round(frame.get_x()), round(frame.get_y())) == (0, 1)
+    assert [bar.get_height() for bar in fig.axes[1].patches] == [0.3, 0.6]
+
+
+def test_surface_alone_writes_every_value_where_it_belongs() -> None:
+    fig = robustness_plots.surface_figure(surface_record())
+    written = {text.get_position(): text.get_text() for text in fig.axes[0].texts}
+    assert written == {(0, 0): "0.90", (1, 0): "0.80", (0, 1): "0.70", (1, 1): "0.60"}
+    assert [label.get_text() for label in fig.axes[0].get_yticklabels()] == ["1", "0.5"]
+    assert not fig.axes[0].patches
 
 
 def augmentation_record() -> dict[str, Any]:
     cells = studies.augmentation_cells()
     runs = [
-        {"setting": setting, "seed": seed, "perturbation": name, "strength": float(s), "ap": 0.5 + gain + seed / 100}
+        {"setting": setting, "seed": seed, "perturbation": name, "strength": float(s)}
+        | {"ap": 0.5 + gain + seed / 100, "accuracy": 0.6 + gain, "called_real": 0.1 + gain}
         for setting, gain in (("never", 0.0), ("often", 0.2))
         for seed in range(3)
         for name, s in cells
@@ -286,13 +295,14 @@ def test_augmentation_figure_and_table_show_means_over_seeds() -> None:
     fig = robustness_plots.augmentation_figure(augmentation_record())
     assert fig.axes[0].lines[0].get_ydata()[0] == pytest.approx(0.51)
     table = robustness_plots.augmentation_table(augmentation_record())
-    assert table.loc["often", "untouched"] == "0.71 (0.70 to 0.72)"
+    assert table.loc["AP, untouched", "often"] == "0.71 (0.70 to 0.72)"
+    assert table.loc["photos called fake, untouched", "never"] == "0.10 (0.10 to 0.10)"
 
 
-def test_wall_shows_the_image_and_eleven_perturbations() -> None:
+def test_wall_shows_the_image_and_six_perturbations() -> None:
     fig = robustness_plots.perturbation_wall(torch.full((3, 64, 64), 90, dtype=torch.uint8))
-    assert [ax.texts[0].get_text() for ax in fig.axes][:2] == ["as it is", "jpeg\n80"]
-    assert len(fig.axes) == 12
+    assert [ax.texts[0].get_text() for ax in fig.axes][:3] == ["as it is", "jpeg\n30", "resize\n0.5"]
+    assert len(fig.axes) == 7
 
 
 def test_score_figure_counts_every_image() -> None:
@@ -301,12 +311,13 @@ def test_score_figure_counts_every_image() -> None:
         bars = sum(patch.get_height() for patch in ax.patches if isinstance(patch, Rectangle))
         assert bars == 1
         assert ax.lines[0].get_xdata()[0] == 1.5
+    assert fig.axes[0].get_xlim() == fig.axes[1].get_xlim()
 
 
 def test_threshold_table_quotes_the_record(study: dict[str, Any]) -> None:
     table = robustness_plots.threshold_table(study, [("none", 0), ("blur", 2)])
     assert list(table.index) == ["none 0", "blur 2"]
-    assert table.loc["blur 2", "fake called fake"] == f"{study['cells'][2]['called_fake']:.2f}"
+    assert table.loc["blur 2", "fakes called fake"] == f"{study['cells'][2]['called_fake']:.2f}"
 
 
 def test_survival_figure_has_a_line_for_every_attack() -> None:
