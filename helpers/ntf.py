@@ -12,8 +12,10 @@ An independent reconstruction of Liang et al., AAAI 2025 (doi 10.1609/aaai.v39i2
 Taught in: notebooks 03 and 04.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import torch
@@ -33,6 +35,10 @@ from helpers.views import BREAKERS
 __all__ = ["NaturalTraceDetector", "Pools", "backbone_of", "make_pools", "training_crops"]
 
 BANK_TEMPERATURE = 0.1
+_COLUMNS: Mapping[str, Sequence[int]] = MappingProxyType(
+    {"head": (0,), "proximity": (1,), "both": (0, 1), "stage1": (2,), "subspace": (3,)}
+)
+"""Name of a score -> columns of `parts` that it averages; any other name means all."""
 SUBSPACE_CROPS = 2048
 """Training crops whose real half the linear model of photographs is fitted to."""
 
@@ -169,30 +175,36 @@ class NaturalTraceDetector(Detector):
         found = torch.cat([self.parts(crops[index]["image"][None]) for index in real])
         self.centre, self.spread = found.mean(dim=0), found.std(dim=0) + 1e-3
 
-    def parts(self, images: Tensor) -> Tensor:
+    def parts(self, images: Tensor, chosen: Sequence[int] | None = None) -> Tensor:
         """Compute what the score is made of.
 
         Args:
             images: (n, 3, H, W), 0..255, or descriptions (n, d) of a co-occurrence backbone.
+            chosen: Columns to compute, in order; all when None.
 
         Returns:
             (n, 3): logit of the head, distance from the traces after stage 2 and after stage 1; a fourth column holds
             the distance from the linear model of photographs, where there is one.
         """
+        columns = range(4 if self.config.subspace else 3) if chosen is None else chosen
         seen = (
             self.student.backbone.view(images) if isinstance(self.student.backbone.view, CooccurrenceView) else images
         )
-        embedding, logits = self.student(seen)
-        before = self.teacher.traces(seen)
-        distances = [-proximity(vectors, self.bank, BANK_TEMPERATURE) for vectors in (embedding, before)]
-        linear = [self.subspace(self.teacher.describe(seen))] if self.config.subspace else []
-        return torch.stack([logits.float(), *distances, *linear], dim=1)
+        found: dict[int, Tensor] = {}
+        if {0, 1} & set(columns):
+            embedding, logits = self.student(seen)
+            found |= {0: logits.float(), 1: -proximity(embedding, self.bank, BANK_TEMPERATURE)}
+        if 2 in columns:
+            found[2] = -proximity(self.teacher.traces(seen), self.bank, BANK_TEMPERATURE)
+        if 3 in columns:
+            found[3] = self.subspace(self.teacher.describe(seen))
+        return torch.stack([found[column] for column in columns], dim=1)
 
     def logit(self, images: Tensor) -> Tensor:
         """(n, 3, H, W), 0..255 -> (n,), higher means more fake."""
-        parts = (self.parts(images) - self.centre) / self.spread
-        chosen = {"head": [0], "proximity": [1], "both": [0, 1], "stage1": [2], "subspace": [3]}
-        return parts[:, chosen.get(self.config.score, list(range(parts.shape[1])))].mean(dim=1)
+        chosen = list(_COLUMNS.get(self.config.score, range(len(self.centre))))
+        parts = (self.parts(images, chosen) - self.centre[chosen]) / self.spread[chosen]
+        return parts.mean(dim=1)
 
     def embed(self, images: Tensor) -> Tensor:
         """(n, 3, H, W), 0..255 -> unit-norm embeddings, (n, d)."""
