@@ -1,6 +1,7 @@
-"""Exercises of lesson 03: the homogeneous term, decorrelation, and two alarms of collapse."""
+"""Exercises of lesson 03: two heads, the homogeneous term, decorrelation, and two alarms of collapse."""
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -13,7 +14,70 @@ from helpers.traces import decorrelation_loss, effective_rank, homogeneous_loss
 
 EXACT = torch.float64
 
-# 3.1 · The homogeneous term
+# 3.1 · Two heads
+
+UNIT = "Divide every row by its own length: the sum of squares runs along a row, over dim=1."
+SHARED = "The homogeneous embedding comes first, and only the homogeneous head makes it."
+SPECIAL = "The heterogeneous head must see the features themselves, and be used."
+
+
+def two_heads(features: Tensor, homogeneous: Function, heterogeneous: Function) -> tuple[Tensor, Tensor]:
+    """Reference: what both heads of a `TraceEncoder` make of the backbone's features.
+
+    Args:
+        features: Float (N, D).
+        homogeneous: Head: (N, D) -> (N, E).
+        heterogeneous: Head: (N, D) -> (N, E).
+
+    Returns:
+        Both embeddings, unit norm, each (N, E).
+    """
+    return normalize(homogeneous(features), dim=1), normalize(heterogeneous(features), dim=1)
+
+
+def _heads() -> tuple[Tensor, Function, Function]:
+    """Features, and two heads of one layer that keep their length, so that each could follow the other."""
+    features, first, second = torch.randn(3, 5, 5, generator=torch.Generator().manual_seed(4), dtype=EXACT)
+    return features, lambda rows: (rows @ first).relu() + 0.1, lambda rows: (rows @ second).relu() + 0.1
+
+
+def _rows_have_length_one(attempt: Function) -> str | None:
+    ones = torch.ones(5, dtype=EXACT)
+    found = (difference(rows.norm(dim=1), ones, 1e-5) for rows in attempt(*_heads()))
+    return next((failure for failure in found if failure), None)
+
+
+def _embedding_agrees(which: int) -> Callable[[Function], str | None]:
+    return lambda attempt: difference(attempt(*_heads())[which], two_heads(*_heads())[which], 1e-5)
+
+
+HEADS = Exercise(
+    id="3.1",
+    title="Two heads",
+    reference=two_heads,
+    properties=(
+        Property("every row has length 1", _rows_have_length_one, hint=UNIT),
+        Property("the homogeneous embedding agrees with the reference", _embedding_agrees(0), hint=SHARED),
+        Property("the heterogeneous embedding agrees with the reference", _embedding_agrees(1), hint=SPECIAL),
+    ),
+    wrong_answers=(
+        WrongAnswer("lengths as they come", lambda rows, shared, special: (shared(rows), special(rows)), hint=UNIT),
+        WrongAnswer(
+            "columns of length 1",
+            lambda rows, shared, special: (normalize(shared(rows), dim=0), normalize(special(rows), dim=0)),
+            hint=UNIT,
+        ),
+        WrongAnswer("the two exchanged", lambda rows, shared, special: two_heads(rows, special, shared), hint=SHARED),
+        WrongAnswer(
+            "one head on top of the other",
+            lambda rows, shared, special: two_heads(rows, shared, lambda same: special(shared(same))),
+            hint=SPECIAL,
+        ),
+        WrongAnswer("one head for both", lambda rows, shared, special: two_heads(rows, shared, shared), hint=SPECIAL),
+    ),
+)
+
+# 3.2 · The homogeneous term
 
 SAME = "Two views of one photograph share its content, and content is no trace: such pairs take no part, nor does self."
 BROKEN = "Broken views belong below the line: each anchor must tell its partners from all of them."
@@ -81,7 +145,7 @@ def _log_of_the_sum(kept: Tensor, sources: Tensor, broken: Tensor, temperature: 
 
 
 HOMOGENEOUS = Exercise(
-    id="3.1",
+    id="3.2",
     title="The homogeneous term",
     reference=homogeneous_loss,
     properties=(
@@ -96,7 +160,7 @@ HOMOGENEOUS = Exercise(
     ),
 )
 
-# 3.2 · Decorrelation
+# 3.3 · Decorrelation
 
 SCALE = "A correlation has no unit: divide every column by its standard deviation."
 CENTRE = "A correlation knows no offset: take the mean of every column away first."
@@ -131,7 +195,7 @@ def _signed(homogeneous: Tensor, heterogeneous: Tensor) -> float:
 
 
 DECORRELATION = Exercise(
-    id="3.2",
+    id="3.3",
     title="Decorrelation",
     reference=decorrelation_loss,
     properties=(
@@ -159,7 +223,7 @@ DECORRELATION = Exercise(
     ),
 )
 
-# 3.3 · Two alarms
+# 3.4 · Two alarms
 
 CENTRED = "Both alarms ask how far rows lie from each other, not from zero: take the mean row away first."
 ENTROPY = "Weights that sum to 1, then the exponential of their entropy in nats: k equal weights must give k."
@@ -218,7 +282,7 @@ def _uncentred(embedding: Tensor) -> tuple[float, float]:
 
 
 ALARMS = Exercise(
-    id="3.3",
+    id="3.4",
     title="Two alarms",
     reference=alarms,
     properties=(
@@ -237,4 +301,4 @@ ALARMS = Exercise(
     ),
 )
 
-EXERCISES = (HOMOGENEOUS, DECORRELATION, ALARMS)
+EXERCISES = (HEADS, HOMOGENEOUS, DECORRELATION, ALARMS)
