@@ -24,7 +24,6 @@ __all__ = [
     "draw_distances",
     "fine_detail",
     "generator_figure",
-    "neighbour_figure",
     "ordered",
     "view_figure",
 ]
@@ -118,11 +117,11 @@ def generator_figure(record: Record, names: Sequence[str], extra: Mapping[str, M
     last = sum(generator not in PIXEL_DIFFUSION for generator in generators) - 0.5
     ax.axvline(last, color="0.5", linewidth=1)
     ax.axhline(0.5, color="0.5", linestyle=":")
-    ax.text(last - 0.1, 0.03, "enlarge a small picture", ha="right", fontsize=10)
-    ax.text(last + 0.1, 0.03, "take noise from pixels", ha="left", fontsize=10)
-    ax.set(xticks=places, ylim=(0, 1.03), ylabel="AUC, 0.5 is chance")
+    ax.text(last - 0.1, -0.09, "enlarge a small picture", ha="right", fontsize=10)
+    ax.text(last + 0.1, -0.09, "take noise from pixels", ha="left", fontsize=10)
+    ax.set(xticks=places, yticks=np.linspace(0, 1, 6), ylim=(-0.13, 1.03), ylabel="AUC, 0.5 is chance")
     ax.set_xticklabels(generators, rotation=30, ha="right")
-    fig.legend(loc="outside upper center", ncols=3)
+    fig.legend(loc="outside upper center", ncols=4)
     return fig  # type: ignore[no-any-return]
 
 
@@ -164,30 +163,16 @@ def breaker_figure(record: Record) -> Figure:
     generators = ordered(list(rows["all six"]))
     areas = np.array([[found[generator]["value"] for generator in generators] for found in rows.values()])
     fig, ax = figure(width=9.5, height=4)
-    image = ax.imshow(areas, cmap="RdBu_r", vmin=0, vmax=1, aspect="auto")
+    mesh = ax.pcolormesh(areas, cmap="RdBu_r", vmin=0, vmax=1)
+    ax.invert_yaxis()
     for (row, column), area in np.ndenumerate(areas):
-        ax.text(column, row, f"{area:.2f}", ha="center", va="center", color="black" if 0.2 < area < 0.8 else "white")
-    ax.set(xticks=range(len(generators)), yticks=range(len(rows)), yticklabels=list(rows), ylabel="broken by")
+        color = "black" if 0.2 < area < 0.8 else "white"
+        ax.text(column + 0.5, row + 0.5, f"{area:.2f}", ha="center", va="center", color=color)
+    ax.set(xticks=np.arange(len(generators)) + 0.5, yticks=np.arange(len(rows)) + 0.5, ylabel="broken by")
+    ax.set_yticklabels(list(rows))
     ax.set_xticklabels(generators, rotation=30, ha="right")
     ax.grid(visible=False)
-    fig.colorbar(image, label="AUC, 0.5 is chance")
-    return fig  # type: ignore[no-any-return]
-
-
-def neighbour_figure(rows: Mapping[str, tuple[Tensor, Sequence[Tensor], Sequence[Tensor]]]) -> Figure:
-    """Draw images beside the views that lie nearest, by either embedding.
-
-    Args:
-        rows: Title -> image, nearest views by the homogeneous and by the heterogeneous embedding, as many of each.
-    """
-    count = len(next(iter(rows.values()))[1])
-    fig, axes = figure(len(rows), 1 + 2 * count, width=9.5, height=1.5 * len(rows) + 0.2)
-    for line, (title, (img, near, special)) in zip(axes, rows.items(), strict=True):
-        titles = [title, *["homogeneous"] * count, *["heterogeneous"] * count]
-        for ax, picture, text in zip(line, [img, *near, *special], titles, strict=True):
-            ax.imshow(to_array(picture))
-            ax.set_title(text, fontsize=9)
-            ax.set_axis_off()
+    fig.colorbar(mesh, label="AUC, 0.5 is chance")
     return fig  # type: ignore[no-any-return]
 
 
