@@ -105,7 +105,7 @@ def test_committee_averages_members_on_one_scale(tmp_path: Path) -> None:
     images = torch.stack([val.image(row) for row in range(4)])
     parts = torch.stack([member.logit(images) for member in members], dim=1)
     expected = ((parts - committee.centre) / committee.spread).mean(dim=1)
-    assert torch.allclose(committee.logit(images), expected, atol=1e-5)
+    assert torch.allclose(committee.logit(images), expected, atol=1e-3)  # its weights are in half precision
     committee.save(tmp_path / "committee")
     loaded = load_detector(tmp_path / "committee")
     assert isinstance(loaded, Committee)
