@@ -2,7 +2,10 @@
 
 import json
 import math
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -138,28 +141,128 @@ def test_a_study_of_two_variants_adds_up() -> None:
     json.dumps(found)
 
 
-# ------------------------------------------------------------------------------------------------ what was recorded
+# what was recorded, and what lesson 03 says of it
+
+
+def read(project: Path, name: str) -> dict[str, Any]:
+    return json.loads((project / "data" / "results" / name).read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="module")
-def entries(project: Path) -> dict[str, dict]:
-    record = json.loads((project / "data" / "results" / "traces_zoo.json").read_text(encoding="utf-8"))
-    assert len(record["seeds"]) >= 3
+def record(project: Path) -> dict[str, Any]:
+    return read(project, "traces_zoo.json")
+
+
+@pytest.fixture(scope="module")
+def entries(record: dict[str, Any]) -> dict[str, dict]:
     return {entry["name"]: entry for entry in record["variants"]}
 
 
-def test_the_record_holds_every_variant(entries: dict[str, dict]) -> None:
+@pytest.fixture(scope="module")
+def lesson(project: Path) -> str:
+    path = project / "notebooks" / "solutions" / "03_natural_trace_mapping.ipynb"
+    return "\n".join("".join(cell["source"]) for cell in json.loads(path.read_text(encoding="utf-8"))["cells"])
+
+
+def areas(entry: dict[str, Any]) -> dict[str, float]:
+    return {name: part["value"] for name, part in entry["generators"].items()}
+
+
+def mean_over(entry: dict[str, Any], names: Sequence[str]) -> float:
+    return float(np.mean([areas(entry)[name] for name in names]))
+
+
+def test_the_record_holds_every_variant_as_the_code_defines_it(
+    record: dict[str, Any], entries: dict[str, dict], lesson: str
+) -> None:
     assert list(entries) == list(VARIANTS)
-    assert all(set(entry["breakers"]) == set(VARIANTS[name].breakers) for name, entry in entries.items())
+    for name, entry in entries.items():
+        assert entry["breakers"] == list(VARIANTS[name].breakers)
+        assert entry["terms"] == dict(VARIANTS[name].terms)
+    assert record["settings"] == json.loads(json.dumps(asdict(Settings())))
+    assert len(record["seeds"]) == 5
+    assert len(entries) == 15
+    assert "repeats it with five seeds and fifteen variants" in lesson
 
 
 def test_attraction_alone_collapses_and_the_rank_does_not_see_it(entries: dict[str, dict]) -> None:
     collapsed, whole = entries["attraction alone"], entries[FULL]
     assert max(collapsed["spread"]["photographs"]) < min(whole["spread"]["photographs"]) / 2
-    assert np.mean(collapsed["rank"]["photographs"]) > np.mean(whole["rank"]["photographs"])
+    ranks = {name: np.mean(entry["rank"]["photographs"]) for name, entry in entries.items()}
+    assert max(ranks, key=lambda name: ranks[name]) == "attraction alone"
 
 
-def test_the_method_finds_generators_that_interpolate_and_misses_pixel_diffusion(entries: dict[str, dict]) -> None:
-    areas = entries[FULL]["generators"]
-    assert min(areas[name]["low"] for name in ("wgan_gp", "lsgan", "style", "latent")) > 0.9
-    assert max(areas[name]["value"] for name in PIXEL_DIFFUSION) < 0.7
+def test_lesson_03_says_which_generators_are_found(entries: dict[str, dict], lesson: str) -> None:
+    found, others = areas(entries[FULL]), [name for name in areas(entries[FULL]) if name not in PIXEL_DIFFUSION]
+    assert len(others) == 7
+    low, high = min(found[name] for name in others), max(found[name] for name in others)
+    assert f"that enlarge a small picture are ranked at {low:.2f} to {high:.2f}" in lesson
+    assert f"each has a mean of {low:.2f} to {high:.2f}" in lesson
+    hidden = [found[name] for name in PIXEL_DIFFUSION]
+    assert f"stay near chance, {min(hidden):.2f} to {max(hidden):.2f}" in lesson
+    runs = np.mean([entries[FULL]["generators"][name]["per_run"] for name in PIXEL_DIFFUSION], axis=0)
+    assert f"only one training of the five kept both, and ranks pixel diffusion at {runs.max():.2f}" in lesson
+    assert sorted(runs)[-2] < 0.55
+    untrained = areas(entries["not trained"])
+    assert min(untrained[name] for name in PIXEL_DIFFUSION) > 0.7
+    assert sum(untrained[name] < 0.5 for name in others) == 5
+
+
+def test_lesson_03_states_the_ablation(entries: dict[str, dict], lesson: str) -> None:
+    mean = {name: f"{entry['mean']['value']:.2f}" for name, entry in entries.items()}
+    broken, homogeneous = mean["without broken views"], mean["without the homogeneous term"]
+    assert f"falls from {mean[FULL]} to {broken} and {homogeneous}, near the untrained {mean['not trained']}" in lesson
+    uncorrelated, special = mean["without decorrelation"], mean["without the heterogeneous term"]
+    assert f"without decorrelation it rises to {uncorrelated}, without the heterogeneous term to {special}" in lesson
+    for name in ("without decorrelation", "without the heterogeneous term"):
+        assert entries[name]["difference"]["high"] < 0
+    for name in ("without broken views", "without the homogeneous term", "attraction alone", "not trained"):
+        assert entries[name]["difference"]["low"] > 0
+    gain = [mean_over(entries[name], PIXEL_DIFFUSION) for name in ("without decorrelation", FULL)]
+    assert f"pixel diffusion, {gain[0]:.2f} in place of {gain[1]:.2f}" in lesson
+    assert f"attraction alone (AUC {mean['attraction alone']})" in lesson
+    runs = entries[FULL]["mean"]["per_run"]
+    assert f"reach from {min(runs):.2f} to {max(runs):.2f}" in lesson
+
+
+def test_lesson_03_states_how_much_of_the_scene_is_left(entries: dict[str, dict], lesson: str) -> None:
+    numbers = [
+        f"{100 * np.mean(entries[name]['scene'][head]):.0f} %"
+        for name in (FULL, "not trained")
+        for head in ("homogeneous", "heterogeneous")
+    ]
+    assert "{} show its scene by the homogeneous embedding and {} by the heterogeneous one".format(*numbers) in lesson
+    assert f"without training it is {numbers[2]} and {numbers[3]}" in lesson
+
+
+def test_lesson_03_states_what_single_breakers_find(entries: dict[str, dict], lesson: str) -> None:
+    alone = {name: entries[f"broken by {name} alone"] for name in BREAKERS}
+    least = min(area for name, area in areas(alone["periodic"]).items() if name not in PIXEL_DIFFUSION)
+    assert f"finds all seven that enlarge, at {least:.2f} or more" in lesson
+    assert f"blur alone ranks *translation* at {areas(alone['blur'])['translation']:.2f}" in lesson
+    hidden = [areas(alone["median"])[name] for name in PIXEL_DIFFUSION]
+    assert f"to the natural side, {min(hidden):.2f} to {max(hidden):.2f}" in lesson
+    means = {name: f"{entry['mean']['value']:.2f}" for name, entry in alone.items()}
+    assert f"periodic ({means['periodic']}) and repaint ({means['repaint']}) alone have a higher mean" in lesson
+    for name in ("periodic", "repaint"):
+        assert alone[name]["difference"]["high"] < 0
+
+
+def test_stage_1_alone_is_as_weak_in_the_wild_as_lesson_03_says(project: Path) -> None:
+    variants = read(project, "wild_ablation.json")["variants"]
+
+    def auc_of(name: str, part: str = "values") -> dict[str, float]:
+        return {
+            mean["tier"]: mean["metrics"]["auc"]["value"] for mean in variants[name][part] if mean["over"] == "unseen"
+        }
+
+    alone = auc_of("score: proximity after stage 1, no fake seen")
+    linear = auc_of("score: linear model of photographs, no fake seen")
+    assert 0.55 < alone["seen-source"] < 0.75
+    assert 0.42 < alone["unseen-source"] < 0.58
+    assert all(abs(alone[tier] - linear[tier]) < 0.05 for tier in alone)
+    lost = {name: auc_of(name, "first_minus_this")["seen-source"] for name in variants if "without" in name}
+    assert 0.01 < lost["without stage 1"] < 0.06
+    assert lost["stage 1 without the homogeneous term"] > 0.01
+    for name in ("the heterogeneous term", "decorrelation", "the variance floor"):
+        assert abs(lost[f"stage 1 without {name}"]) < 0.0125
