@@ -91,6 +91,11 @@ class ImageSet:
             self._pixels[row] = read_image(resolve(str(self.manifest["path"].iloc[row]), self.root))
         return self._pixels[row]
 
+    def subset(self, rows: np.ndarray) -> "ImageSet":
+        """Keep some rows, by their numbers; what was read already is not read again."""
+        pixels = {new: self._pixels[old] for new, old in enumerate(rows.tolist()) if old in self._pixels}
+        return ImageSet(self.manifest.iloc[rows].reset_index(drop=True), self.root, pixels)
+
     @property
     def labels(self) -> np.ndarray:
         """0 real, 1 fake: int64 (N,)."""
