@@ -87,7 +87,7 @@ def strength_figure(
     *,
     values: Sequence[str] = ("ap",),
     columns: int = 3,
-    width: float = 8.6,
+    width: float = 8.2,
 ) -> Figure:
     """Draw AP (and more) against strength, a panel per kind of perturbation, with 95 % bands.
 
@@ -105,7 +105,7 @@ def strength_figure(
     titles = {"ap": "AP", "auc": "AUC", "accuracy": "accuracy, stored threshold"}
     rows = -(-len(panels) // columns)
     fig: Figure
-    fig, axes = figure(rows, columns, width=width, height=2.3 * rows, sharey=True, squeeze=False)
+    fig, axes = figure(rows, columns, width=width, height=2.2 * rows, sharey=True, squeeze=False)
     for ax, (xlabel, names) in zip(axes.flat, panels.items(), strict=False):
         present = [name for name in names if name in cells.index.get_level_values(0)]
         series = [(name, value) for name in present for value in values]
@@ -116,7 +116,7 @@ def strength_figure(
         ax.axhline(0.5, color="0.35", linestyle=":")
         ax.set(xlabel=xlabel, ylim=(0.4, 1.02))
         if len(present) > 1:
-            ax.legend(fontsize=9)
+            ax.legend(loc="lower left", fontsize=8, handlelength=1.6, borderpad=0.3, labelspacing=0.3)
     for ax in axes[:, 0]:
         ax.set_ylabel(" / ".join("AP" if value == "ap" else value for value in values))
     for ax in axes.flat[len(panels) :]:
@@ -156,8 +156,8 @@ def surface_figure(record: Mapping[str, Any], marked: tuple[float, int | None] |
     grid = table.pivot_table(index="factor", columns="quality", values="ap").sort_index(ascending=False)
     grid = grid[[0.0, *sorted((name for name in grid.columns if name), reverse=True)]]
     fig: Figure
-    shape = {"width": 6} if marked is None else {"width": 9, "width_ratios": (2, 1)}
-    fig, axes = figure(1, 1 if marked is None else 2, height=2.9, squeeze=False, **shape)
+    shape = {"width": 5.6} if marked is None else {"width": 8.4, "width_ratios": (2, 1)}
+    fig, axes = figure(1, 1 if marked is None else 2, height=2.6, squeeze=False, **shape)
     left, values = axes[0, 0], grid.to_numpy()
     shown = left.pcolormesh(range(grid.shape[1]), range(len(grid)), values, vmin=0.4, vmax=1, cmap="viridis")
     for (row, column), value in np.ndenumerate(values):
@@ -205,7 +205,7 @@ def augmentation_figure(record: Mapping[str, Any]) -> Figure:
     """Draw AP of each training on untouched and perturbed images: a point per seed, a line through the means."""
     runs = pd.DataFrame(record["runs"])
     fig: Figure
-    fig, (left, right) = figure(1, 2, width=9, height=3.8, sharey=True, width_ratios=(3, 2))
+    fig, (left, right) = figure(1, 2, width=8.4, height=3.6, sharey=True, width_ratios=(3, 2))
     seen = runs[runs["perturbation"].isin(["none", "jpeg"])]
     other = runs[~runs["perturbation"].isin(["none", "jpeg"])]
     for ax, part in ((left, seen), (right, other)):
@@ -266,7 +266,7 @@ def score_figure(panels: Mapping[str, Sequence[float]], labels: Sequence[int], t
     low, high = (edge([edge(values) for values in every.values()]) for edge in (np.min, np.max))
     bins = np.linspace(low, high, 31)
     fig: Figure
-    fig, axes = figure(1, len(panels), width=3 * len(panels), height=2.5, sharex=True, sharey=True, squeeze=False)
+    fig, axes = figure(1, len(panels), width=2.8 * len(panels), height=2.4, sharex=True, sharey=True, squeeze=False)
     for ax, (title, values) in zip(axes[0], every.items(), strict=True):
         ax.hist(values[~fake], bins, histtype="step", linewidth=2, color=REAL_STYLE["color"], label="photographs")
         ax.hist(values[fake], bins, alpha=0.4, hatch="//", color=FAKE_STYLE["color"], label="fakes")
@@ -322,7 +322,7 @@ def survival_figure(shares: Mapping[str, Sequence[float]], qualities: Sequence[s
         The figure.
     """
     fig: Figure
-    fig, ax = figure(width=6.5, height=2.9)
+    fig, ax = figure(width=6.2, height=2.6)
     for index, (name, values) in enumerate(shares.items()):
         ax.plot(range(len(qualities)), values, label=name, **line_style(index))
     ax.set_xticks(range(len(qualities)), qualities)

@@ -16,6 +16,7 @@ from helpers.robustness import add_noise, jpeg
 SPARE = "Who lacks a JPEG in its past? A second JPEG on the photographs would be a new difference between the labels."
 DRAWN = "One quality for all fakes is a fingerprint again: draw each fake's quality from the list of the photographs'."
 ALL = "Every fake was a PNG: each of them has to be saved as JPEG once."
+PLACES = "Return photographs and fakes, each in its old place in the list."
 
 
 def resave_fakes(
@@ -39,11 +40,15 @@ def _collection(seed: int = 0) -> tuple[list[Image], list[bool], list[int], torc
     return images, [index % 2 == 1 for index in range(40)], list(QUALITIES), generator
 
 
+def _keeps_places(attempt: Function) -> str | None:
+    images, *rest = _collection()
+    got = attempt(images, *rest)
+    return None if len(got) == len(images) else f"expected {len(images)} images, got {len(got)}"
+
+
 def _spares_photographs(attempt: Function) -> str | None:
     images, is_fake, *rest = _collection()
     got = attempt(images, is_fake, *rest)
-    if len(got) != len(images):
-        return f"expected {len(images)} images, got {len(got)}"
     touched = sum(not torch.equal(got[i], images[i]) for i in range(len(images)) if not is_fake[i])
     return f"{touched} of 20 photographs were changed" if touched else None
 
@@ -67,6 +72,13 @@ def _draws_qualities(attempt: Function) -> str | None:
     return None if len(set(found)) >= 3 else f"20 fakes share {len(set(found))} of 5 qualities"
 
 
+def _fakes_alone(
+    images: Sequence[Image], is_fake: Sequence[bool], qualities: Sequence[int], generator: torch.Generator
+) -> list[Image]:
+    fakes = [img for img, fake in zip(images, is_fake, strict=True) if fake]
+    return resave_fakes(fakes, [True] * len(fakes), qualities, generator)
+
+
 def _one_quality(
     images: Sequence[Image], is_fake: Sequence[bool], qualities: Sequence[int], generator: torch.Generator
 ) -> list[Image]:
@@ -78,6 +90,7 @@ MATCHED = Exercise(
     title="A matched evaluation",
     reference=resave_fakes,
     properties=(
+        Property("every image comes back", _keeps_places, hint=PLACES),
         Property("photographs stay as they are", _spares_photographs, hint=SPARE),
         Property("every fake has been a JPEG once", _saves_every_fake, hint=ALL),
         Property("the fakes' qualities are those of the photographs", _draws_qualities, hint=DRAWN),
@@ -89,6 +102,7 @@ MATCHED = Exercise(
             hint=SPARE,
         ),
         WrongAnswer("one quality for all", _one_quality, hint=DRAWN),
+        WrongAnswer("the fakes alone", _fakes_alone, hint=PLACES),
         WrongAnswer("nothing is saved", lambda images, is_fake, qualities, generator: list(images), hint=ALL),
     ),
 )
