@@ -57,7 +57,7 @@ def alarm_figure(logs: Mapping[str, pd.DataFrame]) -> Figure:
     Args:
         logs: Name of a training -> table with the columns `spread` and `rank`, one row per step.
     """
-    fig, axes = figure(1, 2, width=8.6, height=3.5)
+    fig, axes = figure(1, 2, width=8.0, height=3.3)
     for index, (name, log) in enumerate(logs.items()):
         style = line_style(index) | {"markevery": 10, "markersize": 5}
         for ax, column in zip(axes, ("spread", "rank"), strict=True):
@@ -185,7 +185,7 @@ def view_figure(img: Tensor, distance: float, photographs: ArrayLike, title: str
         photographs: Distances of photographs, to compare with.
         title: What the image is.
     """
-    fig, axes = figure(1, 3, width=8.6, height=2.9, width_ratios=[1, 1, 1.6])
+    fig, axes = figure(1, 3, width=8.0, height=2.7, width_ratios=[1, 1, 1.6])
     axes[0].imshow(to_array(img))
     axes[0].set_title(title)
     axes[1].imshow(to_array(torch.as_tensor(fine_detail(img))), cmap="gray", vmin=0, vmax=1)
