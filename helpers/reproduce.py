@@ -59,6 +59,7 @@ BANDS: Mapping[str, Band] = MappingProxyType(
         "audit_zoo": Band(0.02, minutes=1),
         "statistics": Band(0.001, minutes=0.5),
         "embeddings_zoo": Band(0.05, without=("*points*", "*redrawn*"), minutes=1),
+        "augmentation_zoo": Band(0.1, keys=("runs.*.ap",), minutes=35),
         "robustness_wild": Band(0.02, minutes=2),
         "robustness_zoo": Band(0.02, minutes=2),
         "generalization_zoo": Band(0.1, keys=("*.means.*.metrics.a*.value",), minutes=8),
