@@ -62,7 +62,7 @@ def explorer_box(draw: Callable[..., Figure], alt: str, **controls: Any) -> ipyw
 
     def redraw(_change: object = None) -> None:
         values = {name: widget.value for name, widget in widgets.items()}
-        setting = ", ".join(f"{widgets[name].description} = {value}" for name, value in values.items())
+        setting = ", ".join(f"{one.description} = {_chosen(one)}" for one in widgets.values())
         fig = draw(**values)
         picture.value = figure_html(png_bytes(fig), f"{alt} Setting: {setting}.")
         plt.close(fig)
@@ -89,6 +89,12 @@ def explorer(draw: Callable[..., Figure], alt: str, **controls: Any) -> None:  #
     *widgets, picture = box.children
     names = ", ".join(widget.description for widget in widgets)
     display_widget(box, picture.value, f"Interactive in JupyterLab: run this cell, then change {names}.")
+
+
+def _chosen(widget: ipywidgets.Widget) -> str:
+    """Say what a control stands at: a menu by the name that it shows, a number without rounding errors."""
+    value = getattr(widget, "label", widget.value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _control(value: Any) -> ipywidgets.Widget:  # noqa: ANN401

@@ -85,3 +85,13 @@ def test_a_ready_made_control_is_used(shown: list[dict[str, object]]) -> None:
 def test_a_control_that_makes_no_sense_is_refused(shown: list[dict[str, object]]) -> None:
     with pytest.raises(ValueError, match="no control"):
         explorer(lambda scale: figure()[0], alt="An empty pair of axes.", scale=object())
+
+
+def test_the_setting_is_told_as_the_controls_show_it() -> None:
+    box = explorer_box(
+        lambda **_: figure()[0], "A figure that is empty.", quality={"none": 0, "70": 70}, blur=(-0.15, 0.15, 0.05)
+    )
+    menu, slider, picture = box.children
+    assert picture.value.count("Setting: quality = none, blur = -0.05.") == 2
+    menu.value, slider.value = 70, 0.1 + 0.05 - 0.05 + 1e-12
+    assert "quality = 70, blur = 0.1." in picture.value
