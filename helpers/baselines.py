@@ -223,6 +223,10 @@ class OneClass(NaturalTraceDetector):
         self.register_buffer("mean", torch.zeros(width))
         self.register_buffer("whitening", torch.zeros(width, width))
 
+    def lean(self) -> Detector:
+        """Keep everything: the Gaussian is of the teacher's features."""
+        return self
+
     def learn(self, train: ImageSet, out: Path, pools: Pools | None = None) -> None:
         """Run stage 1, then estimate mean and (shrunken) covariance of features of training photographs."""
         from sklearn.covariance import LedoitWolf

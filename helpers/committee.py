@@ -55,6 +55,7 @@ class Committee(Detector):
         Returns:
             The committee.
         """
+        members = [member.lean() for member in members]
         first = members[0].config
         plain = tuple(asdict(member.config) for member in members)
         config = DetectorConfig(detector=cls.name, seed=first.seed, size=first.size, members=plain)

@@ -88,6 +88,7 @@ class DetectorConfig:
             as many draws, with four views each.
         transfer: Weights and temperatures of stage 2, see `helpers.soft_transfer.TransferTerms`.
         score: One of `SCORES`.
+        teacher: Keep the encoder of stage 1, which the scores "stage1", "subspace" and "all" ask, and training needs.
         num_workers: Processes that load data.
         members: Configurations of a committee's members.
     """
@@ -114,6 +115,7 @@ class DetectorConfig:
     pool: int = 0
     transfer: Mapping[str, Any] = field(default_factory=dict)
     score: str = "both"
+    teacher: bool = True
     num_workers: int = 0
     members: tuple[Mapping[str, Any], ...] = ()
 
@@ -169,7 +171,7 @@ def _check_types(config: DetectorConfig) -> None:
             wanted: type | tuple[type, ...] = Mapping
         else:
             wanted = (int, float) if isinstance(entry.default, float) else type(entry.default)
-        if not isinstance(value, wanted) or isinstance(value, bool):
+        if not isinstance(value, wanted) or isinstance(value, bool) != isinstance(entry.default, bool):
             raise DetectorError(f"{entry.name} cannot be {value!r}")
 
 
@@ -407,6 +409,10 @@ class Detector(nn.Module):
     def probability(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
         """Turn scores into calibrated probabilities of being fake (for as many fakes as reals)."""
         return self.calibration.apply(scores)
+
+    def lean(self) -> "Detector":
+        """Return a detector with the same scores and without what only training needs."""
+        return self
 
     def save(self, folder: Path, notes: Mapping[str, Any] | None = None) -> None:
         """Write weights (half precision) and card.

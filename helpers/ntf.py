@@ -13,7 +13,7 @@ Taught in: notebooks 03 and 04.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar
@@ -39,6 +39,8 @@ _COLUMNS: Mapping[str, Sequence[int]] = MappingProxyType(
     {"head": (0,), "proximity": (1,), "both": (0, 1), "stage1": (2,), "subspace": (3,)}
 )
 """Name of a score -> columns of `parts` that it averages; any other name means all."""
+WITHOUT_TEACHER = ("head", "proximity", "both")
+"""Scores that ask the student alone."""
 SUBSPACE_CROPS = 2048
 """Training crops whose real half the linear model of photographs is fitted to."""
 
@@ -111,7 +113,10 @@ class NaturalTraceDetector(Detector):
     def __init__(self, config: DetectorConfig) -> None:
         super().__init__(config)
         self.student = Student(backbone_of(config), config.embedding)
-        self.teacher = TraceEncoder(backbone_of(config), config.embedding)
+        if config.teacher:
+            self.teacher = TraceEncoder(backbone_of(config), config.embedding)
+        elif config.score not in WITHOUT_TEACHER:
+            raise DetectorError(f"the score {config.score} asks the teacher: set teacher to true")
         self.register_buffer("bank", torch.zeros(config.prototypes, config.embedding))
         if config.subspace:
             most = min(self.description_width, SUBSPACE_CROPS // 2) - 1
@@ -130,6 +135,8 @@ class NaturalTraceDetector(Detector):
     def learn(self, train: ImageSet, out: Path, pools: Pools | None = None) -> None:
         """Run both stages."""
         config = self.config
+        if not config.teacher:
+            raise DetectorError("a detector without its teacher cannot learn: set teacher to true")
         pools = pools or (make_pools(train, config) if config.pool else None)
         crops = training_crops(train, config, self.teacher.backbone, pools)
         self.map(train, out / "stage1", pools)
@@ -184,9 +191,10 @@ class NaturalTraceDetector(Detector):
 
         Returns:
             (n, 3): logit of the head, distance from the traces after stage 2 and after stage 1; a fourth column holds
-            the distance from the linear model of photographs, where there is one.
+            the distance from the linear model of photographs, where there is one. Without a teacher, (n, 2).
         """
-        columns = range(4 if self.config.subspace else 3) if chosen is None else chosen
+        every = range((3 if self.config.teacher else 2) + (self.config.subspace > 0))
+        columns = every if chosen is None else chosen
         seen = (
             self.student.backbone.view(images) if isinstance(self.student.backbone.view, CooccurrenceView) else images
         )
@@ -205,6 +213,15 @@ class NaturalTraceDetector(Detector):
         chosen = list(_COLUMNS.get(self.config.score, range(len(self.centre))))
         parts = (self.parts(images, chosen) - self.centre[chosen]) / self.spread[chosen]
         return parts.mean(dim=1)
+
+    def lean(self) -> Detector:
+        """Leave the encoder of stage 1 out, where the score does not ask it."""
+        if not self.config.teacher or self.config.score not in WITHOUT_TEACHER or self.config.subspace:
+            return self
+        kept = type(self)(replace(self.config, teacher=False))
+        kept.load_state_dict({name: value for name, value in self.state_dict().items() if "teacher." not in name})
+        kept.threshold, kept.calibration, kept.history = self.threshold, self.calibration, self.history
+        return kept.eval()
 
     def embed(self, images: Tensor) -> Tensor:
         """(n, 3, H, W), 0..255 -> unit-norm embeddings, (n, d)."""

@@ -156,3 +156,30 @@ def test_pools_and_counts_belong_together() -> None:
             training_crops(made_up(), config, make_detector(config).teacher.backbone)
     with pytest.raises(DetectorError, match="subspace must be at most 255, not 256"):
         make_detector(replace(TINY, subspace=256))
+
+
+def test_a_lean_detector_scores_the_same_without_its_teacher(trained: NaturalTraceDetector, tmp_path: Path) -> None:
+    images = torch.stack(list(made_up("test").images()))
+    lean = trained.lean()
+    lean.save(tmp_path / "lean")
+    trained.save(tmp_path / "whole")
+    loaded = load_detector(tmp_path / "lean")
+    with torch.no_grad():
+        assert torch.allclose(lean.logit(images), trained.logit(images), rtol=1e-4)
+        assert torch.allclose(loaded.logit(images), load_detector(tmp_path / "whole").logit(images), rtol=1e-4)
+        assert loaded.parts(images).shape == (32, 2)
+    assert loaded.threshold == trained.threshold
+    assert (tmp_path / "lean/weights.safetensors").stat().st_size < (
+        0.6 * (tmp_path / "whole/weights.safetensors").stat().st_size
+    )
+    with pytest.raises(DetectorError, match="cannot learn"):
+        loaded.learn(made_up(), tmp_path / "again")
+
+
+def test_a_score_that_asks_the_teacher_keeps_it(trained: NaturalTraceDetector) -> None:
+    asking = make_detector(replace(trained.config, score="stage1"))
+    assert asking.lean() is asking
+    with pytest.raises(DetectorError, match="asks the teacher"):
+        make_detector(replace(trained.config, score="stage1", teacher=False))
+    gaussian = make_detector(replace(trained.config, detector="one_class"))
+    assert gaussian.lean() is gaussian
