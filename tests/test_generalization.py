@@ -342,7 +342,10 @@ def test_the_benchmark_reads_as_the_lesson_says() -> None:
     for tier in ("seen-source", "unseen-source"):
         assert ends[tier, "cyclegan"]["low"] > 0
         assert ends[tier, "dalle-2"]["high"] < 0
-    assert [name for (tier, name), ap in ends.items() if tier == "unseen-source" and ap["low"] > 0] == ["cyclegan"]
+    unknown = {name: ap for (tier, name), ap in ends.items() if tier == "unseen-source"}
+    assert sum(ap["low"] > 0 for ap in unknown.values()) == 4
+    assert len(unknown) == 7
+    assert sum(ap["low"] > 0 for (tier, _), ap in ends.items() if tier == "seen-source") == 6
     variants = recorded("wild_ablation")["variants"]
     relatives = {
         "ntf": "ntf",

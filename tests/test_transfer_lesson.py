@@ -1,8 +1,6 @@
 """What lesson 04 uses beside the loss: the toy circle, the toy task, its figures, and the experiment on the zoo."""
 
 import dataclasses
-import json
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,6 +11,7 @@ from matplotlib import pyplot as plt
 from helpers import transfer_plots
 from helpers.commands.transfer import ARMS, FULL, TRAINED_ON, Arm, all_scores, report_of
 from helpers.detector import DetectorConfig, make_detector
+from helpers.reproduce import recorded
 from helpers.training_data import ImageSet
 from helpers.transfer import hardness_weights, soft_contrastive_loss, soft_targets
 from helpers.transfer_toys import Circle, CircleTask, Pairs, effective_count, on_circle, pulls
@@ -130,18 +129,18 @@ def test_the_report_ranks_arms_and_knows_what_is_equal() -> None:
     assert len(worse["unseen"]["per_run"]) == 2
 
 
-def test_the_recorded_experiment_is_whole(project: Path) -> None:
-    recorded = json.loads((project / "data" / "results" / "transfer_zoo.json").read_text(encoding="utf-8"))
-    assert {(record["targets"], record["stage1"]) for record in recorded["arms"]} == {
+def test_the_recorded_experiment_is_whole() -> None:
+    experiment = recorded("transfer_zoo")
+    assert {(record["targets"], record["stage1"]) for record in experiment["arms"]} == {
         (arm.targets, arm.mapped) for arm in ARMS
     }
-    assert len(recorded["seeds"]) == 3
-    assert len(recorded["unseen"]) == 8
-    assert not set(recorded["unseen"]) & set(recorded["trained_on"])
-    for record in recorded["arms"]:
+    assert len(experiment["seeds"]) == 3
+    assert len(experiment["unseen"]) == 8
+    assert not set(experiment["unseen"]) & set(experiment["trained_on"])
+    for record in experiment["arms"]:
         assert record["unseen"]["low"] <= record["unseen"]["value"] <= record["unseen"]["high"]
         assert record["unseen"]["value"] == pytest.approx(np.mean(record["unseen"]["per_run"]), abs=2e-4)
-        apart = np.mean([record["generators"][name] for name in recorded["unseen"]])
+        apart = np.mean([record["generators"][name] for name in experiment["unseen"]])
         assert record["unseen"]["value"] == pytest.approx(apart, abs=2e-4)
 
 
@@ -162,3 +161,22 @@ def test_figures_say_their_numbers() -> None:
         "SupCon",
     ]
     plt.close(limits)
+
+
+def test_real_generators_read_as_lesson_04_says() -> None:
+    """Its sentences below the tables of the benchmark hold for the recorded intervals."""
+
+    def unseen(means: list[dict]) -> dict[str, dict[str, float]]:
+        return {mean["tier"]: mean["metrics"]["ap"] for mean in means if mean["over"] == "unseen"}
+
+    lead = unseen(recorded("wild_difference")["means"])
+    assert 0 < lead["unseen-source"]["low"] < lead["unseen-source"]["value"] < lead["seen-source"]["value"]
+    variants = recorded("wild_ablation")["variants"]
+    lost = {name: unseen(entry["first_minus_this"]) for name, entry in variants.items() if name != "ntf"}
+    assert lost["cross-entropy from scratch, same features"]["unseen-source"]["high"] < 0
+    assert min(ap["low"] for ap in lost["without contrast and repulsion"].values()) > 0
+    assert max(ap["value"] for ap in lost["without contrast and repulsion"].values()) < 0.03
+    assert lost["without stage 1"]["seen-source"]["low"] > 0
+    assert lost["without stage 1"]["unseen-source"]["low"] < 0
+    assert all(ap["value"] > -0.006 and ap["high"] < 0 for ap in lost["targets: hard"].values())
+    assert all(abs(ap["value"]) < 0.002 for ap in lost["targets: uniform"].values())

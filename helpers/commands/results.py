@@ -9,14 +9,13 @@ import typer
 from helpers import catalog
 
 DETECTORS = {
-    "wild_ntf": "natural traces (NTF), counts and pixels",
+    "wild_ntf": "natural traces (NTF), all three members",
     "wild_ntf_counts": "NTF on counted statistics",
     "wild_ntf_pixels": "NTF on pixels",
-    "wild_cross_entropy_counts": "cross-entropy on counted statistics",
+    "wild_ntf_difference": "NTF on pixel differences",
     "wild_cross_entropy": "cross-entropy on pixels",
     "wild_npr": "cross-entropy on pixel differences",
-    "wild_supcon": "supervised contrastive, counted statistics",
-    "wild_one_class": "one class, no fake seen",
+    "wild_cross_entropy_committee": "cross-entropy, three members on the same inputs",
     "wild_spectrum": "radial spectrum, logistic regression",
 }
 """File below data/results -> what the table calls it."""
