@@ -171,6 +171,9 @@ def test_real_generators_read_as_lesson_04_says() -> None:
 
     lead = unseen(recorded("wild_difference")["means"])
     assert 0 < lead["unseen-source"]["low"] < lead["unseen-source"]["value"] < lead["seen-source"]["value"]
+    joined = unseen(recorded("wild_difference_committee")["means"])
+    assert 0 < joined["seen-source"]["low"] < joined["seen-source"]["value"] < lead["seen-source"]["value"]
+    assert joined["unseen-source"]["low"] < 0
     variants = recorded("wild_ablation")["variants"]
     lost = {name: unseen(entry["first_minus_this"]) for name, entry in variants.items() if name != "ntf"}
     assert lost["cross-entropy from scratch, same features"]["unseen-source"]["high"] < 0
