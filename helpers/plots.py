@@ -83,7 +83,7 @@ def figure(rows: int = 1, columns: int = 1, *, width: float = 8.0, height: float
     return plt.subplots(rows, columns, figsize=(width, height), **options)
 
 
-def png_bytes(fig: Figure) -> bytes:
+def _rendered(fig: Figure) -> Image.Image:
     """Render a figure.
 
     Drawings are stored with a palette of 256 colours, which makes them three times smaller. A figure that holds a
@@ -93,7 +93,7 @@ def png_bytes(fig: Figure) -> bytes:
         fig: any matplotlib figure.
 
     Returns:
-        The PNG file, without a software tag, so that the same drawing gives the same bytes.
+        The picture, with a palette or in RGB.
     """
     drawn = io.BytesIO()
     fig.savefig(drawn, format="png")
@@ -101,34 +101,45 @@ def png_bytes(fig: Figure) -> bytes:
         exact = picture.convert("RGB")
     few = exact.quantize(256, method=Image.Quantize.MEDIANCUT, kmeans=1, dither=Image.Dither.NONE)
     shift = np.abs(np.asarray(few.convert("RGB"), dtype=np.int16) - np.asarray(exact, dtype=np.int16)).mean()
-    stored = io.BytesIO()
     most = 0.0 if any(ax.images for ax in fig.axes) else MOST_COLOUR_SHIFT
-    (few if shift <= most else exact).save(stored, "PNG", optimize=True)
-    return stored.getvalue()
+    return few if shift <= most else exact
 
 
-def lossless_webp(png: bytes) -> bytes:
-    """Store a picture in fewer bytes: lossless WebP, about a quarter smaller, which every browser shows.
+def png_bytes(fig: Figure) -> bytes:
+    """Render a figure to a file of its own.
 
     Args:
-        png: a PNG file without transparency.
+        fig: any matplotlib figure.
 
     Returns:
-        The WebP file; its pixels are those of the PNG.
+        The PNG file, without a software tag, so that the same drawing gives the same bytes.
     """
     stored = io.BytesIO()
-    with Image.open(io.BytesIO(png)) as picture:
-        picture.convert("RGB").save(stored, "WEBP", lossless=True, quality=80, method=4)
+    _rendered(fig).save(stored, "PNG", optimize=True)
     return stored.getvalue()
 
 
-def figure_html(png: bytes, alt: str, caption: str = "") -> str:
-    """Wrap a PNG in HTML that carries its alt text twice: for screen readers, and visibly below the picture.
+def webp_bytes(fig: Figure) -> bytes:
+    """Render a figure for a notebook: lossless WebP, about a quarter smaller than PNG, which every browser shows.
+
+    Args:
+        fig: any matplotlib figure.
+
+    Returns:
+        The WebP file; its pixels are those of `png_bytes`.
+    """
+    stored = io.BytesIO()
+    _rendered(fig).convert("RGB").save(stored, "WEBP", lossless=True, quality=80, method=4)
+    return stored.getvalue()
+
+
+def figure_html(webp: bytes, alt: str, caption: str = "") -> str:
+    """Wrap a WebP picture in HTML that carries its alt text twice: for screen readers, and visibly below the picture.
 
     HTML is needed because JupyterLab sets no `alt` for a bare `image/png` output.
 
     Args:
-        png: a PNG file.
+        webp: a WebP file, as `webp_bytes` makes it.
         alt: what the picture shows, in one or two sentences.
         caption: optional short title, shown before the alt text.
 
@@ -140,7 +151,7 @@ def figure_html(png: bytes, alt: str, caption: str = "") -> str:
     """
     if len(alt.split()) < 4:
         raise ValueError("alt text must describe the figure: write at least four words")
-    source = base64.b64encode(lossless_webp(png)).decode("ascii")
+    source = base64.b64encode(webp).decode("ascii")
     title = f"<strong>{html.escape(caption)}</strong> " if caption else ""
     img = f'<img style="max-width:100%" alt="{html.escape(alt)}" src="data:image/webp;base64,{source}"/>'
     text = f"<figcaption>{title}{html.escape(alt, quote=False)}</figcaption>"
@@ -167,9 +178,9 @@ def show(fig: Figure, alt: str, caption: str = "") -> None:
         alt: what the figure shows, in one or two sentences: axes, groups, and what can be seen.
         caption: optional short title such as "Figure 2.".
     """
-    png = png_bytes(fig)
+    webp = webp_bytes(fig)
     plt.close(fig)
-    markup = figure_html(png, alt, caption)
+    markup = figure_html(webp, alt, caption)
     display_bundle({"text/html": markup, "text/plain": f"Figure: {alt}"})
 
 

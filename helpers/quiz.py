@@ -17,7 +17,7 @@ from helpers.datasets import Protocol, item_generator, matched_view
 from helpers.errors import NaturalTracesError
 from helpers.images import Image
 from helpers.metrics import Interval, wilson_interval
-from helpers.plots import figure_html, image_grid, png_bytes
+from helpers.plots import figure_html, image_grid, webp_bytes
 from helpers.widgets import display_widget
 
 __all__ = ["Pair", "QuizError", "TwoAlternativeQuiz", "quiz_pairs"]
@@ -141,7 +141,7 @@ class TwoAlternativeQuiz:
         labels = [f"{side}: {name}" if reveal else side for side, name in zip(SIDES, order, strict=True)]
         fig = image_grid([names[name] for name in order], labels, columns=2, zoom=self.zoom)
         markup = figure_html(
-            png_bytes(fig), f"Pair {number + 1} of {len(self.pairs)}: two crops of one scene, side by side."
+            webp_bytes(fig), f"Pair {number + 1} of {len(self.pairs)}: two crops of one scene, side by side."
         )
         plt.close(fig)
         return markup

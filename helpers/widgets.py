@@ -11,7 +11,7 @@ from torch import Tensor
 from torchvision.transforms.functional import gaussian_blur
 
 from helpers.images import decode, encode_jpeg
-from helpers.plots import display_bundle, figure_html, png_bytes
+from helpers.plots import display_bundle, figure_html, webp_bytes
 from helpers.statistic_plots import VIEWS, statistic_figure
 from helpers.statistics import as_luminance, downscale, phase_scramble
 
@@ -64,7 +64,7 @@ def explorer_box(draw: Callable[..., Figure], alt: str, **controls: Any) -> ipyw
         values = {name: widget.value for name, widget in widgets.items()}
         setting = ", ".join(f"{one.description} = {_chosen(one)}" for one in widgets.values())
         fig = draw(**values)
-        picture.value = figure_html(png_bytes(fig), f"{alt} Setting: {setting}.")
+        picture.value = figure_html(webp_bytes(fig), f"{alt} Setting: {setting}.")
         plt.close(fig)
 
     for widget in widgets.values():

@@ -22,11 +22,11 @@ from helpers.plots import (
     figure_html,
     image_grid,
     line_style,
-    lossless_webp,
     png_bytes,
     show,
     to_array,
     use_style,
+    webp_bytes,
 )
 
 ALT = 'Two curves <b> & "dots": both fall.'
@@ -59,7 +59,7 @@ class Tags(HTMLParser):
 
 
 def test_the_alt_text_is_in_the_image_and_visible() -> None:
-    tags = Tags(figure_html(png_bytes(image_grid([torch.zeros(3, 8, 8)], ["black"])), ALT, caption="Figure 1."))
+    tags = Tags(figure_html(webp_bytes(image_grid([torch.zeros(3, 8, 8)], ["black"])), ALT, caption="Figure 1."))
     assert [image["alt"] for image in tags.images] == [ALT]
     assert tags.text == f"Figure 1. {ALT}"
     assert (tags.images[0]["src"] or "").startswith("data:image/webp;base64,")
@@ -67,11 +67,14 @@ def test_the_alt_text_is_in_the_image_and_visible() -> None:
 
 def test_a_stored_figure_keeps_every_pixel_in_fewer_bytes() -> None:
     noise = torch.randint(0, 256, (3, 32, 32), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-    drawing, ax = figure()
-    ax.plot([0, 1, 4, 9])
-    for fig in (image_grid([noise], ["noise"], zoom=2), drawing):
-        png = png_bytes(fig)
-        stored = lossless_webp(png)
+
+    def drawing() -> Figure:
+        fig, ax = figure()
+        ax.plot([0, 1, 4, 9])
+        return fig
+
+    for make in (lambda: image_grid([noise], ["noise"], zoom=2), drawing):
+        png, stored = png_bytes(make()), webp_bytes(make())
         assert np.array_equal(pixels(stored), pixels(png))
         assert len(stored) < len(png)
 
@@ -79,7 +82,7 @@ def test_a_stored_figure_keeps_every_pixel_in_fewer_bytes() -> None:
 @pytest.mark.parametrize("alt", ["", "  ", "A figure", "one two three"])
 def test_an_empty_alt_text_is_refused(alt: str) -> None:
     with pytest.raises(ValueError, match="describe"):
-        figure_html(b"png", alt)
+        figure_html(b"webp", alt)
 
 
 def test_show_displays_once_and_closes_the_figure(monkeypatch: pytest.MonkeyPatch) -> None:
