@@ -472,6 +472,11 @@ def make_detector(config: DetectorConfig) -> Detector:
         return DETECTORS[config.detector](config)
 
 
+def weights_hash(folder: Path) -> str:
+    """Compute the SHA-256 of stored weights, by which a record knows its detector."""
+    return hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
+
+
 def load_detector(folder: Path) -> Detector:
     """Read a detector that `save` wrote.
 

@@ -9,7 +9,6 @@ map that knows its training images by heart.
 Taught in: notebook 05.
 """
 
-import hashlib
 import json
 import warnings
 from collections.abc import Callable, Mapping
@@ -25,7 +24,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from torch import Tensor
 
 from helpers.catalog import data_dir
-from helpers.detector import WEIGHTS, Detector, load_detector, make_detector
+from helpers.detector import Detector, load_detector, make_detector, weights_hash
 from helpers.embed import (
     Floats,
     embed_images,
@@ -432,7 +431,7 @@ def points_of(columns: Mapping[str, Any]) -> NDArray[np.float64]:
 
 def weights_sha256() -> str:
     """Compute the hash of the detector's weights, by which a record knows its detector."""
-    return hashlib.sha256((data_dir() / "detectors" / "zoo" / WEIGHTS).read_bytes()).hexdigest()
+    return weights_hash(data_dir() / "detectors" / "zoo")
 
 
 def read_record() -> dict[str, Any]:

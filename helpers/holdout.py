@@ -18,14 +18,12 @@ import pandas as pd
 import torch
 
 from helpers.ablation import describe_all
-from helpers.detector import DetectorConfig, DetectorError, make_detector
+from helpers.detector import SCORES, DetectorConfig, DetectorError, make_detector
 from helpers.metrics import auc
 from helpers.ntf import NaturalTraceDetector, make_pools
 from helpers.training_data import ImageSet
 
-__all__ = ["SCORES", "Fold", "folds", "holdout", "means"]
-
-SCORES = ("head", "proximity", "both", "stage1", "subspace", "all")
+__all__ = ["Fold", "folds", "holdout", "means"]
 
 
 @dataclass(frozen=True)

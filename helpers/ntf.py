@@ -39,10 +39,14 @@ _COLUMNS: Mapping[str, Sequence[int]] = MappingProxyType(
     {"head": (0,), "proximity": (1,), "both": (0, 1), "stage1": (2,), "subspace": (3,)}
 )
 """Name of a score -> columns of `parts` that it averages; any other name means all."""
-WITHOUT_TEACHER = ("head", "proximity", "both")
-"""Scores that ask the student alone."""
+_STUDENTS = {0, 1}
+"""Columns of `parts` that the student alone computes."""
 SUBSPACE_CROPS = 2048
 """Training crops whose real half the linear model of photographs is fitted to."""
+
+
+def _asks_teacher(score: str) -> bool:
+    return score not in _COLUMNS or not _STUDENTS.issuperset(_COLUMNS[score])
 
 
 def backbone_of(config: DetectorConfig) -> Backbone:
@@ -115,7 +119,7 @@ class NaturalTraceDetector(Detector):
         self.student = Student(backbone_of(config), config.embedding)
         if config.teacher:
             self.teacher = TraceEncoder(backbone_of(config), config.embedding)
-        elif config.score not in WITHOUT_TEACHER:
+        elif _asks_teacher(config.score):
             raise DetectorError(f"the score {config.score} asks the teacher: set teacher to true")
         self.register_buffer("bank", torch.zeros(config.prototypes, config.embedding))
         if config.subspace:
@@ -199,7 +203,7 @@ class NaturalTraceDetector(Detector):
             self.student.backbone.view(images) if isinstance(self.student.backbone.view, CooccurrenceView) else images
         )
         found: dict[int, Tensor] = {}
-        if {0, 1} & set(columns):
+        if _STUDENTS & set(columns):
             embedding, logits = self.student(seen)
             found |= {0: logits.float(), 1: -proximity(embedding, self.bank, BANK_TEMPERATURE)}
         if 2 in columns:
@@ -216,7 +220,7 @@ class NaturalTraceDetector(Detector):
 
     def lean(self) -> Detector:
         """Leave the encoder of stage 1 out, where the score does not ask it."""
-        if not self.config.teacher or self.config.score not in WITHOUT_TEACHER or self.config.subspace:
+        if not self.config.teacher or _asks_teacher(self.config.score) or self.config.subspace:
             return self
         kept = type(self)(replace(self.config, teacher=False))
         kept.load_state_dict({name: value for name, value in self.state_dict().items() if "teacher." not in name})

@@ -6,7 +6,6 @@ photographs come from few sources: they say how far the drawing of crops matters
 Taught in: notebook 07.
 """
 
-import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,20 +20,28 @@ from tqdm import tqdm
 
 from helpers.audit import sample_rows
 from helpers.catalog import data_dir
-from helpers.detector import CARD, WEIGHTS, Detector, DetectorError, load_detector, make_detector, read_config
+from helpers.detector import (
+    CARD,
+    Detector,
+    DetectorError,
+    load_detector,
+    make_detector,
+    read_config,
+    weights_hash,
+)
+from helpers.generators import RECIPES
 from helpers.images import Image
 from helpers.manifest import LABELS
 from helpers.robustness import PERTURBATIONS, Cell, RobustnessError, resize, summarise, sweep
 from helpers.robustness.sweep import CLEAN
 from helpers.statistics import OFF_GRID, ON_GRID, block_dct
 from helpers.training_data import ImageSet
-from helpers.zoo_sets import zoo_set
+from helpers.zoo_sets import TRAINING_GENERATORS, zoo_set
 
 __all__ = [
     "FACTORS",
     "QUALITIES",
     "SETTINGS",
-    "TRAINING_GENERATORS",
     "Setting",
     "augmentation_cells",
     "augmentation_study",
@@ -51,8 +58,6 @@ FACTORS = (1.0, 0.9, 0.75, 0.5)
 """Resize factors of the surface; 1 leaves the image alone."""
 QUALITIES = (95, 90, 80, 70, 50, 30)
 """JPEG qualities of the surface, beside none at all."""
-TRAINING_GENERATORS = ("dcgan", "style", "ddpm", "edm")
-"""Generators of the zoo that the lessons' detectors learn from; the other eight stay unseen."""
 FloatArray: TypeAlias = NDArray[np.float64]
 GRIDS = (ON_GRID, OFF_GRID)
 _KEPT = ("ap", "auc", "accuracy", "ap_loss", "accuracy_loss")
@@ -94,7 +99,7 @@ def weights_name(folder: Path) -> str:
         Such as "ntf-1a2b3c4d".
     """
     kind = json.loads((folder / CARD).read_text(encoding="utf-8"))["detector"]
-    return f"{kind}-{hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()[:8]}"
+    return f"{kind}-{weights_hash(folder)[:8]}"
 
 
 def block_features(img: Image, side: int = 96) -> FloatArray:
@@ -351,7 +356,7 @@ def augmentation_study(
     Returns:
         What `data/results/augmentation_zoo.json` holds: `runs`, one row per setting, seed and cell.
     """
-    unseen = test or zoo_set("test", [name for name in _zoo_names() if name not in TRAINING_GENERATORS])
+    unseen = test or zoo_set("test", sorted(set(RECIPES) - set(TRAINING_GENERATORS)))
     images = list(unseen.images())
     rows: list[Mapping[str, Any]] = []
     for number, setting in enumerate(settings):
@@ -372,7 +377,3 @@ def augmentation_study(
         "fake": int((unseen.labels == 1).sum()),
         "runs": rows,
     }
-
-
-def _zoo_names() -> list[str]:
-    return sorted(set(zoo_set("test", reals=1).manifest["generator"]) - {""})

@@ -14,7 +14,10 @@ from helpers.generators import RECIPES, draw_crops, zoo_images, zoo_photographs
 from helpers.manifest import SPLITS
 from helpers.training_data import ImageSet, TrainingDataError
 
-__all__ = ["zoo_set"]
+__all__ = ["TRAINING_GENERATORS", "zoo_set"]
+
+TRAINING_GENERATORS = ("dcgan", "style", "ddpm", "edm")
+"""Two GANs and two diffusion models that the lessons' detectors learn from; the other eight stay unseen."""
 
 _REAL_SEEDS = {"train": 101, "val": 102, "test": 103}
 

@@ -15,7 +15,7 @@ from sklearn.preprocessing import StandardScaler
 
 from helpers import cli
 from helpers import generalization_plots as plots
-from helpers.commands.generalization import LINE_UP, SEEN
+from helpers.commands.generalization import LINE_UP
 from helpers.generalization import (
     Features,
     GeneralizationError,
@@ -36,6 +36,7 @@ from helpers.generators import RECIPES
 from helpers.metrics import average_precision, rate_interval
 from helpers.reproduce import recorded
 from helpers.training_data import ImageSet
+from helpers.zoo_sets import TRAINING_GENERATORS
 
 NAMES = ["up", "higher", "down", "lower"]
 SHIFTS = {"": 0.0, "up": 3.0, "higher": 4.0, "down": -3.0, "lower": -4.0}
@@ -289,7 +290,7 @@ def test_lines_and_points_carry_their_labels(features) -> None:
 
 
 def test_the_line_up_sees_four_generators_of_two_families() -> None:
-    assert [RECIPES[name].family for name in SEEN] == ["gan", "gan", "diffusion", "diffusion"]
+    assert [RECIPES[name].family for name in TRAINING_GENERATORS] == ["gan", "gan", "diffusion", "diffusion"]
     assert len(LINE_UP) == 7
 
 
@@ -299,11 +300,11 @@ def test_the_command_reports_unseen_and_seen_generators(capsys: pytest.CaptureFi
         cli.main(words.split())
     assert end.value.code == 0
     found = json.loads(capsys.readouterr().out)
-    assert found["trained_on"] == list(SEEN)
+    assert found["trained_on"] == list(TRAINING_GENERATORS)
     means = means_table(found["detectors"])
     assert means[["over", "generators"]].to_numpy().tolist() == [["unseen", 8], ["seen", 4]]
     rows = found["detectors"]["cross_entropy"]["generators"]
-    assert {row["generator"]: row["seen"] for row in rows} == {name: name in SEEN for name in RECIPES}
+    assert {row["generator"]: row["seen"] for row in rows} == {name: name in TRAINING_GENERATORS for name in RECIPES}
 
 
 def test_a_detector_outside_the_line_up_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
@@ -326,7 +327,7 @@ def test_the_line_up_reads_as_the_lesson_says() -> None:
     means = unseen_means(zoo, "unseen-source").sort_values(ascending=False)
     assert list(means.index[:2]) == ["cross_entropy_difference", "supcon"]
     assert set(means.index[-2:]) == {"spectrum", "cross_entropy_rgb"}
-    table = generators_table(zoo, "unseen-source").drop(columns=list(SEEN))
+    table = generators_table(zoo, "unseen-source").drop(columns=list(TRAINING_GENERATORS))
     gan, diffusion = (
         table[[name for name in table if RECIPES[name].family == family]].mean(axis=1).rank(ascending=False)
         for family in ("gan", "diffusion")

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from helpers.cli import main
-from helpers.detector import DetectorConfig, DetectorError
-from helpers.holdout import SCORES, folds, holdout, means
+from helpers.detector import SCORES, DetectorConfig, DetectorError
+from helpers.holdout import folds, holdout, means
 from helpers.images import encode_png
 from helpers.training_data import ImageSet
 

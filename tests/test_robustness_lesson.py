@@ -14,7 +14,8 @@ from helpers.detector import load_detector
 from helpers.reproduce import recorded
 from helpers.robustness import SERVICES, grid
 from helpers.robustness_plots import SUMMED_UP, TELLING, cell_table
-from helpers.robustness_study import FACTORS, QUALITIES, SETTINGS, TRAINING_GENERATORS, weights_name
+from helpers.robustness_study import FACTORS, QUALITIES, SETTINGS, weights_name
+from helpers.zoo_sets import TRAINING_GENERATORS
 
 NEVER, SOME, MUCH = (setting.name for setting in SETTINGS)
 

@@ -9,12 +9,13 @@ import torch
 from matplotlib import pyplot as plt
 
 from helpers import transfer_plots
-from helpers.commands.transfer import ARMS, FULL, TRAINED_ON, Arm, all_scores, report_of
+from helpers.commands.transfer import ARMS, FULL, Arm, all_scores, report_of
 from helpers.detector import DetectorConfig, make_detector
 from helpers.reproduce import recorded
 from helpers.training_data import ImageSet
 from helpers.transfer import hardness_weights, soft_contrastive_loss, soft_targets
 from helpers.transfer_toys import Circle, CircleTask, Pairs, effective_count, on_circle, pulls
+from helpers.zoo_sets import TRAINING_GENERATORS
 
 # the circle
 
@@ -109,7 +110,7 @@ def test_all_scores_are_those_of_the_detector() -> None:
 
 def made_up(quality: float, seed: int) -> pd.DataFrame:
     rng = np.random.default_rng(seed)
-    names = ["", *TRAINED_ON, "flow", "dit"]
+    names = ["", *TRAINING_GENERATORS, "flow", "dit"]
     rows = pd.DataFrame({"generator": np.repeat(names, 20), "family": "", "source": "one"})
     rows = rows.assign(label=np.where(rows["generator"] == "", "real", "fake"), path=rows.index.astype(str))
     noise = np.random.default_rng(99).normal(size=len(rows)) + 0.01 * rng.normal(size=len(rows))

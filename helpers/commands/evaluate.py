@@ -4,9 +4,8 @@ import hashlib
 import json
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
@@ -109,11 +108,14 @@ def evaluate(
         )
     rivals, others = tables_of(against or [])
     histories = [one.history for one in (*detectors, *rivals)]  # what any of them saw is unseen by none
-    generators, sources = ({name for one in histories for name in one[kind]} for kind in ("generators", "sources"))
-    make = (
-        partial(compare, tables, others) if against else partial(make_report, tables, [d.threshold for d in detectors])
-    )
-    report = make(seen_generators=sorted(generators), seen_sources=sorted(sources), cluster=cluster, n_draws=draws)
+    known: dict[str, Any] = {
+        f"seen_{kind}": sorted({name for history in histories for name in history[kind]})
+        for kind in ("generators", "sources")
+    }
+    if against:
+        report = compare(tables, others, **known, cluster=cluster, n_draws=draws)
+    else:
+        report = make_report(tables, [one.threshold for one in detectors], **known, cluster=cluster, n_draws=draws)
     head = {
         "detector": detectors[0].name,
         "against": rivals[0].name if rivals else None,

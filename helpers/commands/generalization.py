@@ -17,10 +17,8 @@ from helpers.commands.train import CONFIGS
 from helpers.detector import Detector, DetectorError, make_detector, read_config
 from helpers.evaluation import Report, evaluate
 from helpers.training_data import ImageSet
-from helpers.zoo_sets import zoo_set
+from helpers.zoo_sets import TRAINING_GENERATORS, zoo_set
 
-SEEN = ("dcgan", "style", "ddpm", "edm")
-"""Generators that training sees: two GANs and two diffusion models. The other eight are unseen."""
 LINE_UP: Mapping[str, Mapping[str, str]] = MappingProxyType(
     {
         "spectrum": {"detector": "spectrum"},
@@ -54,7 +52,7 @@ def measure(name: str, seeds: list[int], steps: int, mapping_steps: int, draws: 
     Returns:
         The report over all seeds, and the seconds of processor time that training and scoring took.
     """
-    train, val = (zoo_set(split, SEEN) for split in ("train", "val"))
+    train, val = (zoo_set(split, TRAINING_GENERATORS) for split in ("train", "val"))
     test = zoo_set("test")
     runs, begin = [], time.process_time()
     for seed in seeds:
@@ -67,7 +65,7 @@ def measure(name: str, seeds: list[int], steps: int, mapping_steps: int, draws: 
     report = evaluate(
         [table for _, table in runs],
         [threshold for threshold, _ in runs],
-        seen_generators=SEEN,
+        seen_generators=TRAINING_GENERATORS,
         seen_sources=sorted(set(train.manifest["source"])),
         n_draws=draws,
     )
@@ -89,7 +87,7 @@ def generalization(
     found = {name: measure(name, list(range(seeds)), steps, mapping_steps, draws) for name in names}
     if as_json:
         result: dict[str, Any] = {
-            "trained_on": list(SEEN),
+            "trained_on": list(TRAINING_GENERATORS),
             "seeds": list(range(seeds)),
             "steps": steps,
             "mapping_steps": mapping_steps,
@@ -98,7 +96,7 @@ def generalization(
         typer.echo(json.dumps(result, indent=1))
         return
     console = Console(width=max(110, Console().width))
-    title = f"AP on the zoo, {seeds} seed(s), trained on {', '.join(SEEN)}"
+    title = f"AP on the zoo, {seeds} seed(s), trained on {', '.join(TRAINING_GENERATORS)}"
     shown = Table("detector", "8 unseen", "4 seen", "accuracy, unseen", "CPU seconds", title=title)
     for name, (report, seconds) in found.items():
         tier = report.tiers[0]

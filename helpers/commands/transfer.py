@@ -24,12 +24,10 @@ from helpers.fit import FitConfig, fit
 from helpers.ntf import NaturalTraceDetector
 from helpers.training_data import ImageSet
 from helpers.transfer_toys import CircleTask, Pairs
-from helpers.zoo_sets import zoo_set
+from helpers.zoo_sets import TRAINING_GENERATORS, zoo_set
 
 app = typer.Typer(help="Stage 2 on the zoo and on a toy.", no_args_is_help=True)
 
-TRAINED_ON = ("dcgan", "style", "ddpm", "edm")
-"""Generators whose fakes training sees; the other eight of the zoo are unseen."""
 TIER = "unseen-source"
 """The test photographs are of scenes that training never saw."""
 
@@ -119,7 +117,7 @@ def report_of(scores: Scores) -> list[dict[str, Any]]:
         One record per arm and kind of score, for JSON: `unseen` and `seen` (mAP), `difference` (the full method minus
         this one, paired, over unseen generators; None for the full method itself), `generators` (AP of each).
     """
-    known: dict[str, Any] = {"seen_generators": TRAINED_ON, "seen_sources": ()}
+    known: dict[str, Any] = {"seen_generators": TRAINING_GENERATORS, "seen_sources": ()}
     records = []
     for (arm, kind), tables in scores.items():
         # Average precision asks for no threshold, so any will do: accuracies are not kept.
@@ -160,7 +158,7 @@ def experiment(base: DetectorConfig, seeds: Sequence[int], folder: Path, *, quie
     Taught in: notebook 04.
     """
     torch.set_num_threads(1)  # the same numbers on every machine with this kind of processor
-    sets = {"train": zoo_set("train", TRAINED_ON), "val": zoo_set("val", TRAINED_ON), "test": zoo_set("test")}
+    sets = {split: zoo_set(split, TRAINING_GENERATORS) for split in ("train", "val")} | {"test": zoo_set("test")}
     scores: Scores = {}
     with tqdm(total=len(seeds) * len(ARMS), unit="run", disable=quiet or None) as bar:
         for seed in seeds:
@@ -178,8 +176,8 @@ def experiment(base: DetectorConfig, seeds: Sequence[int], folder: Path, *, quie
         "steps": base.steps,
         "batch_size": base.batch_size,
         "size": base.size,
-        "trained_on": list(TRAINED_ON),
-        "unseen": [name for name in fakes["generator"].unique() if name not in TRAINED_ON],
+        "trained_on": list(TRAINING_GENERATORS),
+        "unseen": [name for name in fakes["generator"].unique() if name not in TRAINING_GENERATORS],
         "photographs": int((manifest["label"] == "real").sum()),
         "fakes_each": int(fakes.groupby("generator").size().iloc[0]),
         "resampled": "image",
