@@ -14,6 +14,8 @@ small form of ours; co-occurrences of fakes: Nataraj et al. 2019, arXiv 1903.068
 Taught in: notebook 04.
 """
 
+import functools
+
 import torch
 from torch import Tensor
 
@@ -36,6 +38,7 @@ _FAMILIES = (
 """Residuals (see `_residuals`) and the step from one neighbour to the next in rows and columns; a family, one count."""
 
 
+@functools.cache
 def triple_kinds() -> Tensor:
     """Number the kinds of triples: a triple, its negative, its mirror image and the negative of that are one kind.
 
@@ -78,44 +81,43 @@ def cooccurrences(images: Tensor) -> Tensor:
     height, width = luma.shape[1] // 2 * 2, luma.shape[2] // 2 * 2
     halved = luma[:, :height, :width].unfold(1, 2, 2).unfold(2, 2, 2).mean(dim=(3, 4))
     kinds = triple_kinds().to(images.device)
-    return torch.stack(
-        [torch.cat([_counts(plane, kinds) for plane in planes]) for planes in zip(luma, halved, strict=True)]
-    )
+    return torch.cat([_counts(planes, kinds) for planes in (luma, halved)], dim=1)
 
 
-def _residuals(plane: Tensor) -> dict[str, Tensor]:
-    """First and second differences, the diagonal difference, and a Laplacian of a grey plane (H, W)."""
-    h, v = plane.diff(dim=1), plane.diff(dim=0)
-    corners = plane[:-2, :-2] + plane[:-2, 2:] + plane[2:, :-2] + plane[2:, 2:]
-    sides = plane[:-2, 1:-1] + plane[2:, 1:-1] + plane[1:-1, :-2] + plane[1:-1, 2:]
-    k = sides / 2 - corners / 4 - plane[1:-1, 1:-1]
-    return {"h": h, "v": v, "hh": h.diff(dim=1), "vv": v.diff(dim=0), "d": h.diff(dim=0), "k": k}
+def _residuals(planes: Tensor) -> dict[str, Tensor]:
+    """First and second differences, the diagonal difference, and a Laplacian of grey planes (n, H, W)."""
+    h, v = planes.diff(dim=2), planes.diff(dim=1)
+    up, middle, down = planes[:, :-2], planes[:, 1:-1], planes[:, 2:]
+    corners = up[..., :-2] + up[..., 2:] + down[..., :-2] + down[..., 2:]
+    sides = up[..., 1:-1] + down[..., 1:-1] + middle[..., :-2] + middle[..., 2:]
+    k = sides / 2 - corners / 4 - middle[..., 1:-1]
+    return {"h": h, "v": v, "hh": h.diff(dim=2), "vv": v.diff(dim=1), "d": h.diff(dim=1), "k": k}
 
 
-def _counts(plane: Tensor, kinds: Tensor) -> Tensor:
-    """Square roots of the shares of all kinds, families and steps: (H, W) -> (546,)."""
-    found, residuals = [], _residuals(plane)
+def _counts(planes: Tensor, kinds: Tensor) -> Tensor:
+    """Square roots of the shares of all kinds, families and steps: (n, H, W) -> (n, 546)."""
+    found, residuals = [], _residuals(planes)
     for step in STEPS:
         levels = {name: _quantised(values, step) for name, values in residuals.items()}
         for family in _FAMILIES:
-            codes = torch.cat([_triples(levels[name], down, right) for name, down, right in family])
-            count = torch.bincount(codes, minlength=LEVELS**3).float()
-            shares = count.new_zeros(KINDS).index_add_(0, kinds, count) / len(codes)
+            codes = torch.cat([_triples(levels[name], down, right) for name, down, right in family], dim=1)
+            counts = torch.stack([torch.bincount(row, minlength=LEVELS**3) for row in codes]).float()
+            shares = counts.new_zeros(len(planes), KINDS).index_add_(1, kinds, counts) / codes.shape[1]
             found.append(shares.sqrt())
-    return torch.cat(found)
+    return torch.cat(found, dim=1)
 
 
 def _quantised(values: Tensor, step: float) -> Tensor:
     """Round to whole steps and cut: values 0..4, uint8 (as are the codes of triples, at most 124)."""
-    return (values / step).round().clamp(-REACH, REACH).add(REACH).to(torch.uint8)
+    return (values / step).round_().clamp_(-REACH, REACH).add_(REACH).to(torch.uint8)
 
 
 def _triples(levels: Tensor, down: int, right: int) -> Tensor:
-    """Codes of all triples in one direction: (H, W) -> (N,)."""
+    """Codes of all triples in one direction: (n, H, W) -> (n, N)."""
     if right < 0:
-        levels, right = levels.flip(1), -right
-    rows, columns = levels.shape[0] - 2 * down, levels.shape[1] - 2 * right
+        levels, right = levels.flip(2), -right
+    rows, columns = levels.shape[1] - 2 * down, levels.shape[2] - 2 * right
     first, second, third = (
-        levels[turn * down : turn * down + rows, turn * right : turn * right + columns] for turn in range(3)
+        levels[:, turn * down : turn * down + rows, turn * right : turn * right + columns] for turn in range(3)
     )
-    return ((first * LEVELS + second) * LEVELS + third).flatten()
+    return (first * LEVELS).add_(second).mul_(LEVELS).add_(third).flatten(1)

@@ -15,6 +15,7 @@ import timm
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from helpers.cooccurrence import WIDTH, cooccurrences
 from helpers.errors import NaturalTracesError
@@ -144,8 +145,23 @@ class TraceNet(nn.Module):
 
     def forward(self, view: Tensor) -> Tensor:
         """(n, channels, H, W), sides at least 32 -> (n, width)."""
-        maps = self.layers(view)
+        maps = self.layers(view) if self.training else self._folded(view)
         return torch.cat([maps.mean(dim=(2, 3)), (maps.var(dim=(2, 3), correction=0) + 1e-5).sqrt()], dim=1)
+
+    def _folded(self, view: Tensor) -> Tensor:
+        """Fold each normalisation, fixed after training, into its convolution: the same maps at less cost."""
+        maps = view
+        for number in range(0, len(self.layers), 3):
+            conv, norm = self.layers[number], self.layers[number + 1]
+            assert isinstance(conv, nn.Conv2d)
+            assert isinstance(norm, nn.BatchNorm2d)
+            assert norm.running_mean is not None
+            assert norm.running_var is not None
+            weight, bias = fuse_conv_bn_weights(
+                conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
+            )
+            maps = F.relu(F.conv2d(maps, weight, bias, conv.stride, conv.padding), inplace=True)
+        return maps
 
 
 class CooccurrenceView(nn.Module):

@@ -13,6 +13,7 @@ from helpers.detector import (
     CARD,
     DETECTORS,
     WEIGHTS,
+    WINDOWS,
     Detector,
     DetectorConfig,
     DetectorError,
@@ -80,25 +81,36 @@ def test_windows_are_native_different_and_inside(height: int, width: int) -> Non
     assert len(places) == len(cut)
 
 
-def test_windows_lie_symmetrically_and_one_window_in_the_middle() -> None:
+@pytest.mark.parametrize(
+    ("most", "expected"),
+    [
+        (4, [(20, 20), (20, 60), (60, 20), (60, 60)]),
+        (3, [(20, 20), (60, 60)]),
+        (2, [(20, 20), (60, 60)]),
+        (1, [(40, 40)]),
+    ],
+)
+def test_windows_lie_symmetrically(most: int, expected: list[tuple[int, int]]) -> None:
     img = torch.arange(100 * 100).reshape(1, 100, 100).expand(3, -1, -1)
-    corners = [divmod(int(view[0, 0, 0]), 100) for view in windows(img, 20, 4)]
-    assert corners == [(20, 20), (20, 60), (60, 20), (60, 60)]
-    assert [divmod(int(view[0, 0, 0]), 100) for view in windows(img, 20, 1)] == [(40, 40)]
+    assert [divmod(int(view[0, 0, 0]), 100) for view in windows(img, 20, most)] == expected
+
+
+def test_two_windows_lie_side_by_side_in_a_strip() -> None:
+    assert [view.shape[1:] for view in windows(torch.zeros(3, 20, 100), 20, 2)] == [(20, 20), (20, 20)]
 
 
 # ----------------------------------------------------------------------------------------------------------- scores
 
 
 def test_a_score_is_the_mean_over_windows_whatever_comes_before_it() -> None:
-    detector = Brightness(DetectorConfig(window=64))
+    detector = Brightness(DetectorConfig(window=64, windows=4))
     images = [picture(70, 64), picture(200, 333, 1), picture(40, 50, 2), picture(65, 65, 3)] * 6
     scores = detector.score(images)
     for img, score in zip(images, scores, strict=True):
         expected = np.mean([float(luminance(view).mean()) for view in windows(img, 64, 4)])
         assert score == pytest.approx(expected, abs=1e-5)
     assert np.allclose(detector.score(iter(images[::-1]))[::-1], scores, atol=1e-6)
-    assert max(shape[0] for shape in detector.seen) <= 16
+    assert max(shape[0] for shape in detector.seen) <= WINDOWS
     assert detector.score([]).shape == (0,)
 
 

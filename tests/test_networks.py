@@ -121,6 +121,33 @@ def test_tracenet_pools_means_and_deviations_of_its_last_maps() -> None:
     assert torch.allclose(features[:, 8:], maps.flatten(2).std(dim=2, correction=0), atol=2e-3)
 
 
+def test_folding_the_normalisation_into_the_convolution_changes_neither_maps_nor_gradient() -> None:
+    torch.manual_seed(2)
+    net = TraceNet(6, (4, 8))
+    for layer in net.layers:
+        if isinstance(layer, torch.nn.BatchNorm2d):
+            for values, low, high in ((layer.running_mean, -1, 1), (layer.running_var, 0.3, 3), (layer.weight, -2, 2)):
+                torch.nn.init.uniform_(values, low, high)
+            torch.nn.init.normal_(layer.bias)
+    net.eval()
+    folded, plain = (InputView("bank")(pictures(2)).requires_grad_() for _ in range(2))
+    maps = net.layers(plain)
+    expected = torch.cat([maps.mean(dim=(2, 3)), (maps.var(dim=(2, 3), correction=0) + 1e-5).sqrt()], dim=1)
+    found = net(folded)
+    assert torch.allclose(found, expected, atol=1e-4)
+    found.sum().backward()
+    expected.sum().backward()
+    assert torch.allclose(folded.grad, plain.grad, atol=1e-4)
+
+
+def test_in_training_the_normalisation_follows_the_batch() -> None:
+    torch.manual_seed(3)
+    net, view = TraceNet(6, (4, 8)), InputView("bank")(pictures(4))
+    net(view).sum().backward()
+    assert all(parameter.grad is not None for parameter in net.parameters())
+    assert any((layer.running_mean != 0).any() for layer in net.layers if isinstance(layer, torch.nn.BatchNorm2d))
+
+
 def test_mirror_images_of_a_flat_area_look_alike_whatever_its_brightness() -> None:
     torch.manual_seed(0)
     backbone = build_backbone("tracenet", "bank", widths=(4, 6)).eval()
