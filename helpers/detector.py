@@ -76,6 +76,7 @@ class DetectorConfig:
         size: Side of a training crop in pixels.
         jpeg: Chance that a training crop is encoded once more, label-blind.
         qualities: Lowest and highest quality of that encoding.
+        camera: Chance that a training crop is developed once more before, label-blind, see `helpers.camera`.
         window: Side of a scoring window in pixels.
         windows: Most windows of one image; two see a large image twice as fast as four.
         steps: Steps of the supervised stage.
@@ -104,6 +105,7 @@ class DetectorConfig:
     size: int = 96
     jpeg: float = 0.5
     qualities: tuple[int, int] = (65, 96)
+    camera: float = 0.0
     window: int = 240
     windows: int = 2
     steps: int = 1500
@@ -132,6 +134,7 @@ class DetectorConfig:
             "size must be even": self.size % 2 == 0,  # ways to break traces work on blocks of 2 x 2 pixels
             "windows must be 1 to 4": 1 <= self.windows <= 4,
             "jpeg must be 0 to 1": 0 <= self.jpeg <= 1,
+            "camera must be 0 to 1": 0 <= self.camera <= 1,
             "learning_rate must be above 0": self.learning_rate > 0,
             "qualities must be two of 1 to 100, the lower first": len(self.qualities) == 2
             and all(isinstance(quality, int) for quality in self.qualities)
@@ -151,7 +154,7 @@ class DetectorConfig:
     @property
     def augmentation(self) -> Augmentation:
         """How training crops are cut and encoded."""
-        return Augmentation(self.size, self.jpeg, self.qualities)
+        return Augmentation(self.size, self.jpeg, self.qualities, self.camera)
 
     def fit_config(self, steps: int, batch_size: int | None = None) -> FitConfig:
         """Settings of one run of the loop."""

@@ -2,7 +2,7 @@
 
 Every example is a function of (seed, epoch, index) alone, as `helpers.fit` asks for. Classes alternate; within a class
 every group (a photo source, or a generator with its source) is equally likely, however many images it has. Crops are
-native pixels; the encoding at the end does not know the label.
+native pixels; neither development nor the encoding at the end knows the label.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from helpers.camera import develop
 from helpers.datasets import Protocol, item_generator
 from helpers.errors import NaturalTracesError
 from helpers.images import Image, random_crop, read_image
@@ -31,17 +32,26 @@ class TrainingDataError(NaturalTracesError):
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How a training crop is cut and encoded.
+    """How a training crop is cut, developed and encoded, whatever its label.
 
     Attributes:
         size: Side of a crop in pixels.
-        jpeg: Chance that it is encoded once more, 0..1, whatever its label.
+        jpeg: Chance that it is encoded once more, 0..1.
         qualities: Lowest and highest JPEG quality of that encoding.
+        camera: Chance that it is developed once more, 0..1, see `helpers.camera`; with 0 no number is drawn for it.
     """
 
     size: int = 96
     jpeg: float = 0.5
     qualities: tuple[int, int] = (65, 96)
+    camera: float = 0.0
+
+    def view(self, img: Image, generator: torch.Generator) -> Image:
+        """Cut a crop, mirror and turn it, and develop it: any picture -> uint8 (3, size, size)."""
+        crop = keep_traces(random_crop(img, self.size, generator), generator)
+        if self.camera and float(torch.rand((), generator=generator)) < self.camera:
+            return develop(crop, generator)
+        return crop
 
     def finish(self, img: Image, generator: torch.Generator) -> Image:
         """Take the last, label-blind step."""
@@ -147,7 +157,7 @@ class BalancedCrops(Dataset[dict[str, Any]]):
         generator = item_generator(self.seed, self.epoch, index)
         label = index % 2
         row = _drawn(self.groups[label], generator)
-        view = keep_traces(random_crop(self.images.image(row), self.augmentation.size, generator), generator)
+        view = self.augmentation.view(self.images.image(row), generator)
         return {"image": self.augmentation.finish(view, generator), "label": label, "row": row}
 
 
@@ -185,8 +195,7 @@ class PhotographViews(Dataset[dict[str, Tensor]]):
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         generator = item_generator(self.seed, self.epoch, index)
         row = _drawn(self.groups, generator)
-        img, size = self.images.image(row), self.augmentation.size
-        kept = [keep_traces(random_crop(img, size, generator), generator) for _ in range(2)]
+        kept = [self.augmentation.view(self.images.image(row), generator) for _ in range(2)]
         # The content of a broken view is that of a kept one, so that content cannot tell them apart.
         broken = [break_traces(view, generator, self.kinds) for view in kept]
         first, second, third, fourth = (self.augmentation.finish(view, generator) for view in (*kept, *broken))

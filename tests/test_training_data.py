@@ -1,6 +1,7 @@
 """Training examples: in balance, functions of (seed, epoch, index), photographs alone where no fake may be seen."""
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -150,6 +151,35 @@ def test_the_last_step_is_blind_to_the_label(monkeypatch: pytest.MonkeyPatch) ->
     assert {quality for quality, _ in settings} == set(range(70, 76))
 
 
+def test_developing_is_blind_to_the_label_and_as_frequent_as_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    developed: list[float] = []
+
+    def note(img: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        developed.append(float(torch.rand((), generator=generator)))
+        return 255 - img
+
+    monkeypatch.setattr(training_data, "develop", note)
+    rows, same = [real("s"), fake("g")], [torch.full((3, 32, 32), 9, dtype=torch.uint8)] * 2
+    augmentation = replace(PLAIN, camera=0.6)
+    found = []
+    for order in (rows, rows[::-1]):
+        crops = BalancedCrops(in_memory(same, order, "train"), augmentation, seed=4)
+        found.append([int(crops[index]["image"].max()) for index in range(200)])
+    assert found[0] == found[1]
+    assert developed[: len(developed) // 2] == developed[len(developed) // 2 :]
+    assert set(found[0]) == {9, 246}
+    assert chisquare([found[0].count(246), found[0].count(9)], [120, 80]).pvalue > 0.01
+
+
+@pytest.mark.parametrize("kind", [BalancedCrops, PhotographViews])
+def test_without_a_camera_no_number_is_drawn_for_it(kind: type, monkeypatch: pytest.MonkeyPatch) -> None:
+    images, seldom = made_up(), replace(PLAIN, jpeg=0.5, camera=1e-9)
+    plain = kind(images, replace(PLAIN, jpeg=0.5))[5]
+    assert not equal(plain, kind(images, seldom)[5])  # a number was drawn, and moved all that follow
+    monkeypatch.setattr(training_data, "develop", lambda *_: pytest.fail("developed"))
+    assert equal(plain, kind(images, replace(PLAIN, jpeg=0.5, camera=0.0))[5])
+
+
 def test_both_labels_are_needed() -> None:
     with pytest.raises(TrainingDataError, match="both real and fake"):
         BalancedCrops(flat([1, 2], [real("s")] * 2), PLAIN)
@@ -193,6 +223,21 @@ def test_broken_views_are_made_of_the_kept_ones(monkeypatch: pytest.MonkeyPatch)
     assert item["broken"].shape == (2, 3, 32, 32)
     assert torch.equal(item["broken"], 255 - torch.stack([item["first"], item["second"]]))
     assert seen == [("median", "blur")] * 2
+
+
+def test_each_kept_view_is_developed_anew_and_broken_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:
+    images, calls = made_up(), []
+
+    def note(img: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        calls.append(img)
+        return torch.full_like(img, len(calls))
+
+    monkeypatch.setattr(training_data, "develop", note)
+    monkeypatch.setattr(training_data, "break_traces", lambda img, generator, kinds: img + 100)
+    item = PhotographViews(images, replace(PLAIN, camera=1.0))[0]
+    assert [int(item[key].max()) for key in ("first", "second")] == [1, 2]
+    assert item["broken"].amax(dim=(1, 2, 3)).tolist() == [101, 102]
+    assert not torch.equal(calls[0], calls[1])
 
 
 def test_all_four_views_take_the_same_last_step(monkeypatch: pytest.MonkeyPatch) -> None:
