@@ -4,7 +4,7 @@ Two photographs differ in tone, sharpness and noise because two cameras develope
 natural. A detector that has seen few photo sources takes their development for nature. So training can draw the
 development anew, for real and fake alike: what is left to learn is what no development changes.
 
-No pixel is made from pixels further away than three, and none is moved: resampling is left to `helpers.views`.
+No pixel moves, and its neighbours count no further away than two pixels: resampling is left to `helpers.views`.
 
 Taught in: notebook 04.
 """

@@ -285,6 +285,7 @@ def test_a_configuration_is_read_and_changed(tmp_path: Path) -> None:
         ("size = 49", "size must be even, not 49"),
         ("windows = 5", "windows must be 1 to 4"),
         ("jpeg = 1.5", "jpeg must be 0 to 1"),
+        ("camera = -0.5", "camera must be 0 to 1"),
         ("learning_rate = 0.0", "learning_rate must be above 0"),
         ("qualities = [96, 60]", "qualities must be two of 1 to 100"),
         ("qualities = [96]", "qualities must be two of 1 to 100"),

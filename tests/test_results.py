@@ -96,3 +96,16 @@ def test_every_result_names_its_command(project: Path) -> None:
     files = sorted(path.name for path in folder.iterdir() if path.name != "README.md")
     assert files
     assert [name for name in files if f"| `{name}` | `python -m helpers " not in listed] == []
+
+
+def test_the_readme_states_what_developing_crops_anew_is_worth(project: Path) -> None:
+    plain, developed = (
+        {row["score"]: row["mean"] for row in read(project, name)["means"]}
+        for name in ("wild_holdout.json", "wild_holdout_camera.json")
+    )
+    said = (
+        f"the head has a mean AUC of {developed['head']:.2f} instead of {plain['head']:.2f} "
+        f"and all parts together {developed['all']:.2f} as before"
+    )
+    assert said in (project / "README.md").read_text(encoding="utf-8")
+    assert f"{plain['all']:.2f}" == f"{developed['all']:.2f}"
