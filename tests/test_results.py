@@ -109,3 +109,34 @@ def test_the_readme_states_what_developing_crops_anew_is_worth(project: Path) ->
     )
     assert said in (project / "README.md").read_text(encoding="utf-8")
     assert f"{plain['all']:.2f}" == f"{developed['all']:.2f}"
+
+
+def unseen_ap(project: Path, name: str) -> list[dict[str, float]]:
+    means = [mean for mean in read(project, name)["means"] if mean["over"] == "unseen"]
+    return [mean["metrics"]["ap"] for mean in sorted(means, key=lambda mean: mean["tier"])]
+
+
+def points(ap: dict[str, float]) -> str:
+    return f"{100 * ap['value']:.1f} [{100 * ap['low']:.1f}, {100 * ap['high']:.1f}]"
+
+
+def test_the_readme_states_what_three_times_the_steps_give(project: Path) -> None:
+    readme = (project / "README.md").read_text(encoding="utf-8")
+    known, new = unseen_ap(project, "wild_long_ntf.json")
+    assert f"ranked no better: {points(known)} and {points(new)} for NTF" in readme
+    said = []
+    for name in ("difference", "difference_npr", "difference_committee"):
+        known, new = unseen_ap(project, f"wild_long_{name}.json")
+        said.append(f"{points(known)} and {points(new)}")
+        assert known["low"] > 0 > new["low"]
+    pixels, differences, joined = said
+    assert (
+        f"cross-entropy on pixels is then {pixels}, to that on pixel differences {differences}, "
+        f"and to the three joined {joined} (`wild_long_*.json`)" in readme
+    )
+
+
+def test_a_longer_training_is_no_better_on_test_images(project: Path) -> None:
+    for name in ("ntf", "cross_entropy", "npr", "ntf_pixels", "ntf_difference", "cross_entropy_committee"):
+        pairs = zip(unseen_ap(project, f"wild_{name}.json"), unseen_ap(project, f"wild_long_{name}.json"), strict=True)
+        assert all(abs(long["value"] - short["value"]) < 0.02 for short, long in pairs)
