@@ -4,9 +4,8 @@ Two photographs differ in tone, sharpness and noise because two cameras develope
 natural. A detector that has seen few photo sources takes their development for nature. So training can draw the
 development anew, for real and fake alike: what is left to learn is what no development changes.
 
-No pixel moves, and its neighbours count no further away than two pixels: resampling is left to `helpers.views`.
-
-Taught in: notebook 04.
+No pixel moves, and apart from the mean that contrast turns around, none depends on others further away than two
+pixels: resampling is left to `helpers.views`.
 """
 
 import torch
@@ -38,8 +37,6 @@ def develop(img: Image, generator: torch.Generator) -> Image:
 
     Returns:
         uint8 (3, H, W): the same picture, rounded to whole levels once, at the end.
-
-    Taught in: notebook 04.
     """
     on, amount = torch.rand(2, 4, generator=generator)
     chosen, (tone, contrast, focus, grain) = (on < 0.5).tolist(), amount.tolist()
