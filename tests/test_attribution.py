@@ -4,10 +4,18 @@ import numpy as np
 import pytest
 import torch
 
-from helpers import attribution
-from helpers.attribution import VIEWS, choose, colour_features, fit, nearest_fingerprint, score, spectrum_features
 from helpers.generators import zoo_images
-from helpers.residuals import RESIDUALS
+from helpers.lessons.lesson02 import attribution
+from helpers.lessons.lesson02.attribution import (
+    VIEWS,
+    choose,
+    colour_features,
+    fit,
+    nearest_fingerprint,
+    score,
+    spectrum_features,
+)
+from helpers.statistics.residuals import RESIDUALS
 
 PERIODS = {"two": 2, "four": 4, "eight": 8}
 

@@ -9,11 +9,13 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
-from helpers import audit, images, manifest
-from helpers.audit import AuditReport
-from helpers.datasets import Protocol
-from helpers.images import ImageError
-from helpers.manifest import ManifestError
+from helpers.data import images, manifest
+from helpers.data.images import ImageError
+from helpers.data.manifest import ManifestError
+from helpers.data.protocol import Protocol
+from helpers.data.select import sample_rows
+from helpers.evaluation import audit
+from helpers.evaluation.audit import AuditReport
 
 
 def scene(seed: int, height: int = 72, width: int = 80, shift: int = 0) -> torch.Tensor:
@@ -194,20 +196,20 @@ def test_report_is_plain_data_and_repeats(tmp_path: Path) -> None:
 def test_sample_keeps_shares() -> None:
     df = pd.DataFrame({"label": ["real"] * 300 + ["fake"] * 100, "generator": "", "source": ["a", "b"] * 200})
     df["path"] = [f"{i}" for i in range(400)]
-    few = audit.sample_rows(df, 40, seed=1)
+    few = sample_rows(df, 40, seed=1)
     assert len(few) == 40
     assert few["label"].value_counts().to_dict() == {"real": 30, "fake": 10}
     assert few["source"].value_counts().to_dict() == {"a": 20, "b": 20}
     assert few.index.is_monotonic_increasing
-    assert audit.sample_rows(df, 400) is df
-    assert set(audit.sample_rows(df, 40, seed=2)["path"]) != set(few["path"])
+    assert sample_rows(df, 400) is df
+    assert set(sample_rows(df, 40, seed=2)["path"]) != set(few["path"])
 
 
 @pytest.mark.slow
 def test_benchmark_is_matched_and_its_originals_were_not(benchmark_root: Path) -> None:
     df = manifest.read_manifest(benchmark_root / "manifest.csv")
     tested = df[(df["track"] == "main-240") & (df["split"] == "test") & (df["tier"] != "unseen-source")]
-    report = audit.audit(audit.sample_rows(tested, 600), benchmark_root, n_draws=50)
+    report = audit.audit(sample_rows(tested, 600), benchmark_root, n_draws=50)
     for cue in audit.CONTAINER_CUES:
         assert report.result("as it lies", cue).auc.value == 0.5
         assert not report.result("after matching", cue).leaky

@@ -13,14 +13,17 @@ from sklearn.linear_model import LogisticRegression
 from tiny_images import made_up
 from torchvision.transforms.v2.functional import gaussian_blur
 
-from helpers import baselines
-from helpers.baselines import LinearScore, SupConTask
-from helpers.detector import Detector, DetectorConfig, DetectorError, load_detector, make_detector
-from helpers.images import luminance
-from helpers.metrics import auc
-from helpers.networks import build_backbone
-from helpers.soft_transfer import Student
-from helpers.training_data import ImageSet
+from helpers.data.image_set import ImageSet
+from helpers.data.images import luminance
+from helpers.detectors import baselines
+from helpers.detectors.base import Detector
+from helpers.detectors.baselines import SupConTask
+from helpers.detectors.config import DetectorConfig, DetectorError
+from helpers.detectors.linear import LinearScore
+from helpers.detectors.networks import build_backbone
+from helpers.detectors.ntf.stage2 import Student
+from helpers.detectors.registry import load_detector, make_detector
+from helpers.evaluation.metrics import auc
 
 TINY = DetectorConfig(
     size=32, jpeg=0.0, window=48, embedding=8, prototypes=4, batch_size=8, mapping_steps=25, steps=25, view="difference"

@@ -4,8 +4,8 @@ import pytest
 import torch
 from textured_images import neighbour_statistics, seeded, textured
 
-from helpers import camera
-from helpers.camera import develop
+from helpers.pixels import develop as camera
+from helpers.pixels.develop import develop
 
 DRAWS = 60
 

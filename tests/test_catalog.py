@@ -3,8 +3,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from helpers import catalog, images, manifest
-from helpers.manifest import ManifestError
+from helpers.data import catalog, images, manifest
+from helpers.data.manifest import ManifestError
 
 
 @pytest.mark.parametrize("name", ["photographs", "textures"])

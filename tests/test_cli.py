@@ -7,7 +7,9 @@ import pytest
 import torch
 import typer
 
-from helpers import cli, doctor, images, manifest
+from helpers import cli
+from helpers.cli import machine as doctor
+from helpers.data import images, manifest
 
 
 def call(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:

@@ -3,12 +3,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from helpers import catalog, collecting, images
-from helpers.audit import audit
-from helpers.datasets import ManifestDataset, Protocol
-from helpers.manifest import manifest_from_folder
-from helpers.metrics import auc
-from helpers.resynthesis import PatchModel, fit_patch_model
+from helpers.data import catalog, images
+from helpers.data.manifest import manifest_from_folder
+from helpers.data.protocol import ManifestDataset, Protocol
+from helpers.evaluation.audit import audit
+from helpers.evaluation.metrics import auc
+from helpers.lessons.lesson00 import collecting
+from helpers.pixels.resynthesis import PatchModel, fit_patch_model
 
 
 @pytest.fixture(scope="module")

@@ -8,13 +8,14 @@ import pandas as pd
 import pytest
 import torch
 
-from helpers.ablation import ablate, describe_all
-from helpers.committee import Committee
-from helpers.detector import DetectorConfig, DetectorError, load_detector, make_detector
-from helpers.networks import Whitening
-from helpers.ntf import make_pools
-from helpers.trace_mapping import TraceSubspace
-from helpers.training_data import BalancedCrops, Described, ImageSet
+from helpers.data.image_set import ImageSet
+from helpers.detectors.config import DetectorConfig, DetectorError
+from helpers.detectors.crops import BalancedCrops, Described
+from helpers.detectors.ensemble import Committee
+from helpers.detectors.linear import TraceSubspace, Whitening
+from helpers.detectors.ntf.detector import make_pools
+from helpers.detectors.registry import load_detector, make_detector
+from helpers.selection.ablation import ablate, describe_all
 
 COUNTED = DetectorConfig(
     backbone="cooccurrence",

@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 
-from helpers.cooccurrence import KINDS, WIDTH, cooccurrences, triple_kinds
+from helpers.statistics.cooccurrence import KINDS, WIDTH, cooccurrences, triple_kinds
 
 
 def noise(n: int = 2, side: int = 40, seed: int = 0) -> torch.Tensor:

@@ -16,11 +16,10 @@ from pathlib import Path
 import nbformat
 import pytest
 from nbformat import NotebookNode
-from tiny_course import NAME, SOLUTION, solution_notebook, write_tiny_course
+from tiny_course import NAME, REGISTRY, SOLUTION, solution_notebook, write_tiny_course
 from typer.testing import CliRunner
 
-import helpers.exercises
-from helpers.commands.course import app
+from helpers.cli.course import app
 from helpers.course import NOTEBOOKS, CourseError, lessons, read_notebook, write_notebook
 from helpers.course.build import STUB, build, learner_copy, move_links, same_source, strip_solution
 from helpers.course.check import check_course, problems
@@ -30,7 +29,7 @@ from helpers.course.refresh import NOTEBOOK_METADATA, refresh, with_run_time
 from helpers.course.rules.code import lines_of_code
 from helpers.course.rules.lesson import Lesson
 from helpers.course.rules.text import words
-from helpers.widgets import WIDGET_VIEW
+from helpers.course.widgets import WIDGET_VIEW
 
 # ---------------------------------------------------------------- build
 
@@ -172,8 +171,8 @@ def refreshed_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def refreshed(refreshed_once: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder `notebooks` of the refreshed tiny course (read only), whose exercises are registered."""
-    extra = str(refreshed_once.parent / "extra")
-    monkeypatch.setattr(helpers.exercises, "__path__", [*helpers.exercises.__path__, extra])
+    monkeypatch.setattr("helpers.course.exercises._REGISTERED", {})
+    exec(compile(REGISTRY, "lesson90", "exec"), {})
     return refreshed_once
 
 
@@ -520,7 +519,7 @@ def test_words_leave_out_what_is_not_prose(tmp_path: Path) -> None:
     assert words(Lesson(tmp_path, 0, False, notebook)) == 10
 
 
-@pytest.mark.parametrize("name", ["course.refresh", "course.rules.code", "exercises.compare"])
+@pytest.mark.parametrize("name", ["course.refresh", "course.rules.code", "course.compare"])
 def test_doctests(name: str) -> None:
     result = doctest.testmod(importlib.import_module(f"helpers.{name}"))
     assert result.attempted > 0

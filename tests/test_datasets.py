@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from helpers import catalog, datasets, images, manifest
-from helpers.datasets import ManifestDataset, Protocol
-from helpers.images import ImageError
-from helpers.manifest import ManifestError
+from helpers.data import catalog, images, manifest
+from helpers.data import protocol as datasets
+from helpers.data.images import ImageError
+from helpers.data.manifest import ManifestError
+from helpers.data.protocol import ManifestDataset, Protocol
 
 
 def noisy(seed: int, height: int = 40, width: int = 50) -> torch.Tensor:

@@ -9,24 +9,13 @@ import pytest
 import torch
 from tiny_images import in_memory, made_up, noise_photograph
 
-from helpers.detector import (
-    CARD,
-    DETECTORS,
-    WEIGHTS,
-    WINDOWS,
-    Detector,
-    DetectorConfig,
-    DetectorError,
-    config_from,
-    load_detector,
-    make_detector,
-    read_config,
-    windows,
-)
-from helpers.fit import StorageError
-from helpers.images import ImageError, encode_png, luminance
-from helpers.metrics import fit_temperature, threshold_of_best_accuracy
-from helpers.training_data import ImageSet
+from helpers.data.image_set import ImageSet
+from helpers.data.images import ImageError, encode_png, luminance
+from helpers.detectors.base import CARD, WEIGHTS, WINDOWS, Detector, windows
+from helpers.detectors.config import DetectorConfig, DetectorError, config_from, read_config
+from helpers.detectors.registry import DETECTORS, load_detector, make_detector
+from helpers.evaluation.metrics import fit_temperature, threshold_of_best_accuracy
+from helpers.training import StorageError
 
 SPECTRUM = DetectorConfig(detector="spectrum", size=32, jpeg=0.0)
 NAMES = ("cross_entropy", "neighbours", "ntf", "one_class", "probe", "spectrum", "supcon")

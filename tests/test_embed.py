@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
-from helpers import embed
-from helpers.embed import EmbedError
 from helpers.errors import NaturalTracesError
+from helpers.evaluation import embeddings as embed
+from helpers.evaluation.embeddings import EmbedError
 
 
 def blobs(count: int = 40, classes: int = 3, spread: float = 0.05, seed: int = 0) -> tuple[NDArray, NDArray]:
@@ -142,7 +142,7 @@ def test_umap_keeps_blobs_apart_and_places_points_near_their_own_place() -> None
 
 
 def test_import_of_the_module_does_not_start_umap() -> None:
-    code = "import sys, helpers.embed; sys.exit('umap' in sys.modules or 'numba' in sys.modules)"
+    code = "import sys, helpers.evaluation.embeddings; sys.exit('umap' in sys.modules or 'numba' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

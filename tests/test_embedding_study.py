@@ -10,14 +10,14 @@ import torch
 from matplotlib import pyplot as plt
 from typer.testing import CliRunner
 
-from helpers import embedding_plots as plots
-from helpers import embedding_study as study
-from helpers.commands import embeddings as command
-from helpers.embed import Floats, map_trust, neighbour_purity
-from helpers.exercises.lesson05 import purity_elsewhere, trust_from_ranks
+from helpers.cli import embeddings as command
+from helpers.data.image_set import ImageSet
+from helpers.detectors.ntf.detector import NaturalTraceDetector
+from helpers.evaluation.embeddings import Floats, map_trust, neighbour_purity
 from helpers.generators import RECIPES
-from helpers.ntf import NaturalTraceDetector
-from helpers.training_data import ImageSet
+from helpers.lessons.lesson05 import figures as plots
+from helpers.lessons.lesson05 import study
+from helpers.lessons.lesson05.exercises import purity_elsewhere, trust_from_ranks
 
 
 @pytest.fixture(scope="module")

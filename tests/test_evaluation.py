@@ -6,9 +6,9 @@ import pytest
 from scipy.special import expit
 from sklearn.metrics import roc_auc_score
 
-from helpers import metrics
 from helpers.errors import NaturalTracesError
-from helpers.evaluation import METRICS, EvaluationError, Report, compare, evaluate, tiers_of
+from helpers.evaluation import metrics
+from helpers.evaluation.report import METRICS, EvaluationError, Report, compare, evaluate, tiers_of
 
 THRESHOLD = 0.7
 SEEN = {"seen_generators": {"old", "absent"}, "seen_sources": {"album", "elsewhere"}}
@@ -144,7 +144,7 @@ def test_draws_depend_on_nothing_but_the_images_of_the_cell() -> None:
 
 def test_draws_do_not_depend_on_how_many_fit_into_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = short(scores_table())
-    monkeypatch.setattr("helpers.evaluation.CHUNK", 7 * len(scores_table()))
+    monkeypatch.setattr("helpers.evaluation.report.CHUNK", 7 * len(scores_table()))
     assert short(scores_table()).to_dict() == whole.to_dict()
 
 

@@ -21,24 +21,25 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.data import Dataset, TensorDataset
 
+from helpers.data.files import write_atomic
+from helpers.data.seeds import derive_seed
 from helpers.errors import NaturalTracesError
-from helpers.fit import (
+from helpers.training import (
     DivergedError,
     FitConfig,
     FitError,
     MemoryLimitError,
     StorageError,
     Task,
-    derive_seed,
     fit,
     load_weights,
     read_log,
     read_weights,
     save_weights,
 )
-from helpers.fit.batches import StepDataset, batch_places, split_batch, step_loader
-from helpers.fit.loop import is_out_of_memory
-from helpers.fit.storage import read_state, write_atomic, write_state
+from helpers.training.batches import StepDataset, batch_places, split_batch, step_loader
+from helpers.training.loop import is_out_of_memory
+from helpers.training.storage import read_state, write_state
 
 CPU = partial(FitConfig, accelerator="cpu", progress=False)
 
@@ -386,7 +387,7 @@ needs_kill = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this sys
 def processes():
     context = multiprocessing.get_context("forkserver" if sys.platform != "win32" else "spawn")
     if sys.platform != "win32":
-        context.set_forkserver_preload(["helpers.fit.loop", "lightning.fabric", "pytest", "hypothesis"])
+        context.set_forkserver_preload(["helpers.training.loop", "lightning.fabric", "pytest", "hypothesis"])
     return context
 
 

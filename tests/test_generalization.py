@@ -14,9 +14,14 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from helpers import cli
-from helpers import generalization_plots as plots
-from helpers.commands.generalization import LINE_UP
-from helpers.generalization import (
+from helpers.course.reproduce import recorded
+from helpers.data.image_set import ImageSet
+from helpers.evaluation.metrics import average_precision, rate_interval
+from helpers.generators import RECIPES
+from helpers.generators.sets import TRAINING_GENERATORS
+from helpers.lessons.lesson06 import figures as plots
+from helpers.lessons.lesson06.line_up import LINE_UP
+from helpers.lessons.lesson06.study import (
     Features,
     GeneralizationError,
     extract,
@@ -32,11 +37,6 @@ from helpers.generalization import (
     size_means,
     train_test_matrix,
 )
-from helpers.generators import RECIPES
-from helpers.metrics import average_precision, rate_interval
-from helpers.reproduce import recorded
-from helpers.training_data import ImageSet
-from helpers.zoo_sets import TRAINING_GENERATORS
 
 NAMES = ["up", "higher", "down", "lower"]
 SHIFTS = {"": 0.0, "up": 3.0, "higher": 4.0, "down": -3.0, "lower": -4.0}
@@ -177,7 +177,7 @@ def test_with_a_fixed_number_of_fakes_every_generator_gives_its_share(features, 
         seen.append({name: int((part.generators == name).sum()) for name in set(part.generators)})
         return fit_head(part)
 
-    monkeypatch.setattr("helpers.generalization.fit_head", record)
+    monkeypatch.setattr("helpers.lessons.lesson06.study.fit_head", record)
     more_generators(train, test, NAMES, sizes=(1, 2, 3), subsets=1, fakes=30)
     assert [sorted(counts.values()) for counts in seen] == [[30, 80], [15, 15, 80], [10, 10, 10, 80]]
 

@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from helpers.fit import load_weights, save_weights
+from helpers.data import crops
+from helpers.data.crops import draw_crops, stack, zoo_photographs
 from helpers.generators import (
     RECIPES,
     GeneratorError,
@@ -18,18 +19,15 @@ from helpers.generators import (
     base,
     blocks,
     build,
-    crops,
     diffusion,
-    draw_crops,
     gans,
     quality,
     recipe,
-    stack,
     tasks,
     training,
-    zoo_photographs,
 )
 from helpers.generators.recipes import build_task
+from helpers.training import load_weights, save_weights
 
 DIFFUSION = [name for name, found in RECIPES.items() if found.family == "diffusion"]
 

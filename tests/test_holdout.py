@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from helpers.cli import main
-from helpers.detector import SCORES, DetectorConfig, DetectorError
-from helpers.holdout import folds, holdout, means
-from helpers.images import encode_png
-from helpers.training_data import ImageSet
+from helpers.data.image_set import ImageSet
+from helpers.data.images import encode_png
+from helpers.detectors.config import SCORES, DetectorConfig, DetectorError
+from helpers.selection.holdout import folds, holdout, means
 
 CONFIG = DetectorConfig(
     detector="ntf",
@@ -87,7 +87,7 @@ def test_two_generators_and_two_sources_are_needed(column: str, value: str) -> N
 def test_every_score_ranks_what_was_held_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     images = made_up(rows())
     first = next(folds(images.manifest))
-    monkeypatch.setattr("helpers.holdout.folds", lambda manifest: [first])
+    monkeypatch.setattr("helpers.selection.holdout.folds", lambda manifest: [first])
     found = holdout(images, CONFIG, tmp_path)
     assert [row["score"] for row in found] == list(SCORES)
     assert {(row["generator"], row["source"]) for row in found} == {("one", "sea")}
@@ -127,7 +127,7 @@ def test_the_command_reads_no_test_image(
         seen.append((images.manifest["split"].unique().tolist(), config.pool, config.seed))
         return [{"generator": "one", "source": "sea", "score": "head", "known": 0.9, "foreign": 0.8}]
 
-    monkeypatch.setattr("helpers.commands.holdout.run_holdout", watched)
+    monkeypatch.setattr("helpers.cli.holdout.run_holdout", watched)
     words = ["holdout", "ntf", "--manifest", str(tmp_path / "m.csv"), "--set", "pool=210", "--seeds", "2", "--json"]
     with pytest.raises(SystemExit) as stopped:
         main(words)

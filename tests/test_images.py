@@ -14,9 +14,9 @@ from PIL import Image as PillowImage
 from skimage.color import rgb2gray
 from torch.nn import functional
 
-from helpers import images
+from helpers.data import images
+from helpers.data.images import ImageError
 from helpers.errors import NaturalTracesError
-from helpers.images import ImageError
 
 
 def photo(height: int = 48, width: int = 64, seed: int = 0) -> torch.Tensor:

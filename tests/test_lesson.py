@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-import helpers.lesson
+import helpers.course.lesson
+from helpers.course.lesson import METADATA_KEY, BandError, Todo, band_text, headline, start, within
 from helpers.errors import NaturalTracesError
-from helpers.lesson import METADATA_KEY, BandError, Todo, band_text, headline, start, within
 
 
 def draw() -> tuple[float, float, float]:
@@ -70,7 +70,9 @@ def test_within_raises_outside_the_band(value: float) -> None:
 @pytest.fixture
 def shown(monkeypatch: pytest.MonkeyPatch) -> list[tuple[dict, dict]]:
     outputs: list[tuple[dict, dict]] = []
-    monkeypatch.setattr(helpers.lesson, "display_bundle", lambda data, metadata: outputs.append((data, metadata)))
+    monkeypatch.setattr(
+        helpers.course.lesson, "display_bundle", lambda data, metadata: outputs.append((data, metadata))
+    )
     return outputs
 
 
@@ -104,7 +106,7 @@ def test_the_stubs_exception_is_not_one_that_torch_raises() -> None:
 
 
 def test_doctests() -> None:
-    result = doctest.testmod(helpers.lesson)
+    result = doctest.testmod(helpers.course.lesson)
     assert result.attempted > 0
     assert result.failed == 0
     assert band_text("x", 1, 0, 2) == "x: between 0 and 2 (here 1)"

@@ -9,8 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from helpers import images, manifest
-from helpers.manifest import COLUMNS, ManifestError
+from helpers.data import images, manifest
+from helpers.data.manifest import COLUMNS, ManifestError
 
 
 def picture(seed: int, height: int = 8, width: int = 8) -> torch.Tensor:

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from scipy.stats import mannwhitneyu, norm
 from sklearn.metrics import roc_auc_score
 
-from helpers import metrics
-from helpers.metrics import MetricError
+from helpers.evaluation import metrics
+from helpers.evaluation.metrics import MetricError
 
 
 @given(

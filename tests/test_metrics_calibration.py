@@ -11,8 +11,8 @@ from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score
 
-from helpers import metrics
-from helpers.metrics import MetricError
+from helpers.evaluation import metrics
+from helpers.evaluation.metrics import MetricError
 
 BOTH = st.lists(st.integers(0, 1), min_size=2, max_size=40).filter(lambda found: len(set(found)) == 2)
 

@@ -7,9 +7,9 @@ from scipy.optimize import brentq
 from scipy.stats import norm
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
-from helpers import metrics
-from helpers.metrics import MetricError
-from helpers.metrics.ranking import RANKING, Ranked
+from helpers.evaluation import metrics
+from helpers.evaluation.metrics import MetricError
+from helpers.evaluation.metrics.ranking import RANKING, Ranked
 
 BOTH = st.lists(st.integers(0, 1), min_size=2, max_size=40).filter(lambda found: len(set(found)) == 2)
 

@@ -8,19 +8,19 @@ import torch
 from safetensors.torch import save_file
 from scipy.ndimage import convolve, median_filter
 
-from helpers.cooccurrence import WIDTH, cooccurrences
-from helpers.fit import StorageError
-from helpers.networks import (
+from helpers.detectors.linear import Whitening
+from helpers.detectors.networks import (
     TRUNCATION,
     VIEWS,
     InputView,
     NetworkError,
     TraceNet,
-    Whitening,
     build_backbone,
     fit_whitening,
     high_pass_bank,
 )
+from helpers.statistics.cooccurrence import WIDTH, cooccurrences
+from helpers.training import StorageError
 
 SMALL = "test_resnet"
 """timm's own tiny network for tests."""

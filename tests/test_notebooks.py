@@ -8,6 +8,7 @@ import pytest
 from helpers.course import NOTEBOOKS, lesson_number, read_notebook
 from helpers.course.check import RULES, check_course
 from helpers.course.rules.lesson import Lesson
+from helpers.lessons import registry  # noqa: F401  (the exercises register with the course)
 
 COPIES = sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb")) + sorted((NOTEBOOKS / "solutions").glob("[0-9][0-9]_*.ipynb"))
 

@@ -9,14 +9,15 @@ import pytest
 import torch
 from tiny_images import made_up
 
-from helpers import ntf
-from helpers.detector import DetectorConfig, DetectorError, load_detector, make_detector
-from helpers.metrics import auc
-from helpers.ntf import BANK_TEMPERATURE, NaturalTraceDetector, training_crops
-from helpers.soft_transfer import SoftTransfer
-from helpers.trace_mapping import natural_traces
-from helpers.traces import proximity
-from helpers.training_data import BalancedCrops
+from helpers.detectors.config import DetectorConfig, DetectorError
+from helpers.detectors.crops import BalancedCrops
+from helpers.detectors.ntf import detector as ntf
+from helpers.detectors.ntf.detector import BANK_TEMPERATURE, NaturalTraceDetector, training_crops
+from helpers.detectors.ntf.stage1 import natural_traces
+from helpers.detectors.ntf.stage1_losses import proximity
+from helpers.detectors.ntf.stage2 import SoftTransfer
+from helpers.detectors.registry import load_detector, make_detector
+from helpers.evaluation.metrics import auc
 
 TINY = DetectorConfig(
     size=32, jpeg=0.3, qualities=(85, 96), window=48, embedding=8, prototypes=4, batch_size=8, mapping_steps=6, steps=25

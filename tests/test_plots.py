@@ -13,8 +13,8 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from PIL import Image
 
-import helpers.plots
-from helpers.plots import (
+import helpers.course.figures
+from helpers.course.figures import (
     FAKE_STYLE,
     PALETTE,
     REAL_STYLE,
@@ -87,7 +87,7 @@ def test_an_empty_alt_text_is_refused(alt: str) -> None:
 
 def test_show_displays_once_and_closes_the_figure(monkeypatch: pytest.MonkeyPatch) -> None:
     outputs: list[dict[str, str]] = []
-    monkeypatch.setattr(helpers.plots, "display_bundle", outputs.append)
+    monkeypatch.setattr(helpers.course.figures, "display_bundle", outputs.append)
     fig, ax = figure()
     ax.plot([1, 2])
     show(fig, alt=ALT)

@@ -1,12 +1,14 @@
 import pytest
 import torch
 
-from helpers import catalog, quiz
-from helpers.generators import draw_crops, load, stack, zoo_photographs
-from helpers.images import luminance
-from helpers.metrics import wilson_interval
-from helpers.quiz import QuizError, TwoAlternativeQuiz
-from helpers.resynthesis import fit_patch_model, resynthesise
+from helpers.data import catalog
+from helpers.data.crops import draw_crops, stack, zoo_photographs
+from helpers.data.images import luminance
+from helpers.evaluation.metrics import wilson_interval
+from helpers.generators import load
+from helpers.lessons.lesson00 import quiz
+from helpers.lessons.lesson00.quiz import QuizError, TwoAlternativeQuiz
+from helpers.pixels.resynthesis import fit_patch_model, resynthesise
 
 
 def picture(seed: int) -> torch.Tensor:

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from helpers import cli
-from helpers import reproduce as subject
-from helpers.commands import reproduce as command
-from helpers.reproduce import BANDS, Band, ReproduceError, commands, compare, numbers, recorded, run_again
+from helpers.cli import reproduce as command
+from helpers.course import reproduce as subject
+from helpers.course.reproduce import BANDS, Band, ReproduceError, commands, compare, numbers, recorded, run_again
 
 
 def test_the_readme_gives_the_commands(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from scipy import ndimage, signal
 
-from helpers import residuals
+from helpers.statistics import residuals
 
 
 @pytest.fixture

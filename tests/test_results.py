@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers import catalog
+from helpers.data import catalog
 from helpers.statistics import measure
 
 

@@ -3,8 +3,9 @@ import pytest
 import torch
 from sklearn.decomposition import PCA
 
-from helpers import catalog, images, resynthesis
-from helpers.resynthesis import ResynthesisError
+from helpers.data import catalog, images
+from helpers.pixels import resynthesis
+from helpers.pixels.resynthesis import ResynthesisError
 
 
 @pytest.fixture(scope="module")

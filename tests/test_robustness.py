@@ -13,10 +13,12 @@ from sklearn.metrics import average_precision_score, balanced_accuracy_score, ro
 from torch import Tensor, nn
 from torchvision.transforms.v2 import functional as transforms
 
-from helpers import robustness
+from helpers.data.images import ImageError, encode_jpeg, encode_png, to_float, to_pil
 from helpers.errors import NaturalTracesError
-from helpers.images import ImageError, encode_jpeg, encode_png, to_float, to_pil
-from helpers.robustness import PERTURBATIONS, Cell, RobustnessError, perturb, pgd_attack, summarise, sweep
+from helpers.evaluation.attack import pgd_attack
+from helpers.evaluation.sweep import Cell, grid, perturbation_generator, summarise, sweep
+from helpers.pixels import perturbations as robustness
+from helpers.pixels.perturbations import PERTURBATIONS, RobustnessError, perturb
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -37,7 +39,7 @@ def distance(first: Tensor, second: Tensor) -> float:
 # Perturbations
 
 
-@pytest.mark.parametrize(("name", "strength"), robustness.grid())
+@pytest.mark.parametrize(("name", "strength"), grid())
 def test_every_entry_makes_a_new_image_repeatably(name: str, strength: float) -> None:
     img = photo()
     before = img.clone()
@@ -77,9 +79,9 @@ def test_strengths_run_from_harmless_to_severe(name: str) -> None:
 def test_table_is_keyed_by_name_and_starts_with_the_untouched_image() -> None:
     assert all(key == entry.name for key, entry in PERTURBATIONS.items())
     assert torch.equal(perturb(photo(), "none", 0, seeded()), photo())
-    cells = robustness.grid(["jpeg", "jpeg"])
+    cells = grid(["jpeg", "jpeg"])
     assert cells == [Cell("none", 0.0), *(Cell("jpeg", quality) for quality in PERTURBATIONS["jpeg"].strengths)]
-    assert len(robustness.grid()) == sum(len(entry.strengths) for entry in PERTURBATIONS.values())
+    assert len(grid()) == sum(len(entry.strengths) for entry in PERTURBATIONS.values())
 
 
 @pytest.mark.filterwarnings("ignore:The image decoding and encoding:DeprecationWarning")
@@ -277,7 +279,7 @@ def test_sweep_agrees_with_a_loop() -> None:
     row = 0
     for cell in CELLS:
         for index, img in enumerate(images):
-            view = perturb(img, *cell, robustness.perturbation_generator(7, index, cell))
+            view = perturb(img, *cell, perturbation_generator(7, index, cell))
             expected = (f"{index}.png", "grain", cell.perturbation, cell.strength, Grain()([view])[0])
             assert tuple(got.loc[row, ["path", "detector", "perturbation", "strength", "score"]]) == expected
             row += 1
@@ -295,9 +297,9 @@ def test_scores_do_not_depend_on_labels_or_on_other_cells() -> None:
 def test_generators_differ_in_every_part_of_their_key() -> None:
     keys = [(0, 0, Cell("noise", 1)), (1, 0, Cell("noise", 1)), (0, 1, Cell("noise", 1))]
     keys += [(0, 0, Cell("crop", 1)), (0, 0, Cell("noise", 2))]
-    draws = [float(torch.rand((), generator=robustness.perturbation_generator(*key))) for key in keys]
+    draws = [float(torch.rand((), generator=perturbation_generator(*key))) for key in keys]
     assert len(set(draws)) == len(keys)
-    again = robustness.perturbation_generator(0, 0, Cell("noise", 1.0))
+    again = perturbation_generator(0, 0, Cell("noise", 1.0))
     assert float(torch.rand((), generator=again)) == draws[0]
 
 

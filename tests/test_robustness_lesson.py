@@ -9,13 +9,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers import catalog
-from helpers.detector import load_detector
-from helpers.reproduce import recorded
-from helpers.robustness import SERVICES, grid
-from helpers.robustness_plots import SUMMED_UP, TELLING, cell_table
-from helpers.robustness_study import FACTORS, QUALITIES, SETTINGS, weights_name
-from helpers.zoo_sets import TRAINING_GENERATORS
+from helpers.course.reproduce import recorded
+from helpers.data import catalog
+from helpers.detectors.registry import load_detector
+from helpers.evaluation.sweep import grid
+from helpers.generators.sets import TRAINING_GENERATORS
+from helpers.lessons.lesson07.figures import SUMMED_UP, TELLING, cell_table
+from helpers.lessons.lesson07.study import FACTORS, QUALITIES, SETTINGS, weights_name
+from helpers.pixels.perturbations import SERVICES
 
 NEVER, SOME, MUCH = (setting.name for setting in SETTINGS)
 

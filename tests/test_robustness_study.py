@@ -15,15 +15,19 @@ from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from helpers import catalog, cli, robustness_plots
-from helpers import robustness_study as studies
-from helpers.collecting import careless_files
-from helpers.detector import DetectorConfig, load_detector, make_detector
-from helpers.images import center_crop, decode
-from helpers.resynthesis import fit_patch_model
-from helpers.robustness import Cell, RobustnessError, jpeg
-from helpers.robustness_study import Setting, block_features, robustness_study, sample_set, unseen_fakes
-from helpers.training_data import ImageSet
+from helpers import cli
+from helpers.data import catalog
+from helpers.data.image_set import ImageSet
+from helpers.data.images import center_crop, decode
+from helpers.detectors.config import DetectorConfig
+from helpers.detectors.registry import load_detector, make_detector
+from helpers.evaluation.sweep import Cell
+from helpers.lessons.lesson00.collecting import careless_files
+from helpers.lessons.lesson07 import figures as robustness_plots
+from helpers.lessons.lesson07 import study as studies
+from helpers.lessons.lesson07.study import Setting, block_features, robustness_study, sample_set, unseen_fakes
+from helpers.pixels.perturbations import RobustnessError, jpeg
+from helpers.pixels.resynthesis import fit_patch_model
 
 GENERATORS = ("seen", "first", "second")
 
@@ -188,7 +192,7 @@ def test_augmentation_study_trains_each_setting_once(tmp_path: Path) -> None:
 
 
 def tiny_zoo_test() -> ImageSet:
-    from helpers.zoo_sets import zoo_set
+    from helpers.generators.sets import zoo_set
 
     zoo = zoo_set("test", ["flow"], reals=16)
     return ImageSet.of(list(zoo.images()), zoo.manifest)

@@ -8,12 +8,12 @@ import torch
 import torch.nn.functional as F
 from tiny_images import made_up
 
+from helpers.detectors.crops import Augmentation, BalancedCrops
+from helpers.detectors.networks import build_backbone
+from helpers.detectors.ntf.stage1 import TraceEncoder
+from helpers.detectors.ntf.stage2 import TARGETS, SoftTransfer, Student, TransferTerms, targets_for
 from helpers.errors import NaturalTracesError
-from helpers.fit import FitConfig, Task, fit, read_log
-from helpers.networks import build_backbone
-from helpers.soft_transfer import TARGETS, SoftTransfer, Student, TransferTerms, targets_for
-from helpers.trace_mapping import TraceEncoder
-from helpers.training_data import Augmentation, BalancedCrops
+from helpers.training import FitConfig, Task, fit, read_log
 
 CPU = partial(FitConfig, accelerator="cpu", progress=False)
 SIZE = 8

@@ -9,7 +9,9 @@ import pytest
 import skimage
 import torch
 
-from helpers import cli, statistic_plots, statistics, widgets
+from helpers import cli, statistics
+from helpers.course import widgets
+from helpers.lessons.lesson01 import figures as statistic_plots
 
 
 @pytest.fixture(scope="module")
@@ -24,9 +26,9 @@ def _close_figures():
 
 
 @pytest.mark.parametrize("view", statistic_plots.VIEWS)
-@pytest.mark.parametrize("copy", widgets.altered_copies())
+@pytest.mark.parametrize("copy", statistic_plots.altered_copies())
 def test_every_view_of_every_copy_can_be_drawn(coffee, view, copy):
-    plane = statistics.downscale(statistics.as_luminance(widgets.altered_copies()[copy](coffee)), 4)
+    plane = statistics.downscale(statistics.as_luminance(statistic_plots.altered_copies()[copy](coffee)), 4)
     fig = statistic_plots.statistic_figure(plane, view, copy)
     curve, reference = fig.axes[1].lines
     assert len(curve.get_xdata()) > 5
@@ -61,7 +63,7 @@ def test_stability_figure_has_a_panel_per_statistic_and_a_point_per_photograph(c
 def test_the_explorer_redraws_when_a_control_changes(coffee, monkeypatch):
     shown = []
     monkeypatch.setattr(widgets, "display_widget", lambda box, static, note: shown.append((box, static, note)))
-    widgets.statistic_explorer({"coffee": coffee})
+    statistic_plots.statistic_explorer({"coffee": coffee})
     box, static, note = shown[0]
     *controls, picture = box.children
     assert [control.description for control in controls] == ["statistic", "photograph", "copy", "shrunk"]
@@ -107,7 +109,7 @@ def test_the_photographs_are_printed_with_both_summaries(capsys):
 
 
 def test_the_benchmark_tells_its_time(capsys, monkeypatch):
-    from helpers.commands import statistics as command
+    from helpers.cli import statistics as command
 
     some = command.embedded(command.Pictures.TEXTURES)
     monkeypatch.setattr(command, "embedded", lambda which: some)

@@ -16,8 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image as PillowImage
 
-from helpers import catalog, statistics
-from helpers.images import decode, encode_jpeg, from_pil
+from helpers import statistics
+from helpers.data import catalog
+from helpers.data.images import decode, encode_jpeg, from_pil
 from helpers.statistics import GeneralisedGaussian, StatisticsError
 
 

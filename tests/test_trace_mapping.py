@@ -8,18 +8,13 @@ import pytest
 import torch
 from tiny_images import made_up
 
-from helpers.fit import FitConfig, Task, fit, read_log
-from helpers.networks import TraceNet, build_backbone
-from helpers.trace_mapping import (
-    TraceEncoder,
-    TraceMapping,
-    TraceTerms,
-    map_traces,
-    natural_traces,
-    warm_cosine,
-)
-from helpers.traces import effective_rank, homogeneous_loss, variance_floor
-from helpers.training_data import Augmentation, ImageSet, PhotographViews
+from helpers.data.image_set import ImageSet
+from helpers.detectors.crops import Augmentation, PhotographViews
+from helpers.detectors.networks import TraceNet, build_backbone
+from helpers.detectors.ntf.stage1 import TraceEncoder, TraceMapping, TraceTerms, map_traces, natural_traces
+from helpers.detectors.ntf.stage1_losses import effective_rank, homogeneous_loss, variance_floor
+from helpers.training import FitConfig, Task, fit, read_log
+from helpers.training.schedule import warm_cosine
 
 CPU = partial(FitConfig, accelerator="cpu", progress=False)
 PLAIN = Augmentation(size=32, jpeg=0.0)
@@ -218,7 +213,7 @@ def test_natural_traces_come_from_as_many_crops_as_asked(
     mapped: tuple[TraceEncoder, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = []
-    monkeypatch.setattr("helpers.trace_mapping.prototypes", lambda rows, *_: seen.append(rows) or rows)
+    monkeypatch.setattr("helpers.detectors.ntf.stage1.prototypes", lambda rows, *_: seen.append(rows) or rows)
     natural_traces(mapped[0], made_up(), PLAIN, crops=70)
     assert seen[0].shape == (70, 8)
     assert torch.allclose(seen[0].norm(dim=1), torch.ones(70), atol=1e-5)

@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 import torch
 
-from helpers import trace_plots
-from helpers.trace_study import PIXEL_DIFFUSION
-from helpers.views import BREAKERS
+from helpers.lessons.lesson03 import figures as trace_plots
+from helpers.lessons.lesson03.study import PIXEL_DIFFUSION
+from helpers.pixels.views import BREAKERS
 
 GENERATORS = ("ddpm", "style", "dit", "dcgan")
 

@@ -13,8 +13,9 @@ import torch
 from tiny_images import made_up
 from torch.nn.functional import normalize
 
-from helpers.trace_mapping import TraceMapping, TraceTerms
-from helpers.trace_study import (
+from helpers.detectors.crops import Augmentation
+from helpers.detectors.ntf.stage1 import TraceMapping, TraceTerms
+from helpers.lessons.lesson03.study import (
     FULL,
     PIXEL_DIFFUSION,
     VARIANTS,
@@ -30,8 +31,7 @@ from helpers.trace_study import (
     view_pool,
     without_broken,
 )
-from helpers.training_data import Augmentation
-from helpers.views import BREAKERS
+from helpers.pixels.views import BREAKERS
 
 TINY = Settings(
     widths=(4, 6), embedding=4, steps=3, photographs=4, pool=8, prototypes=2, augmentation=Augmentation(32, 0.0)

@@ -7,7 +7,7 @@ import torch
 from sklearn.cluster import KMeans
 from torch.nn import functional
 
-from helpers.traces import (
+from helpers.detectors.ntf.stage1_losses import (
     decorrelation_loss,
     effective_rank,
     heterogeneous_loss,

@@ -9,12 +9,13 @@ import torch
 from tiny_images import checkered, noise_photograph
 
 from helpers import cli
-from helpers.commands import detector as bench
-from helpers.commands.train import changes_from, select
-from helpers.detector import DetectorError, load_detector
-from helpers.evaluation import METRICS
-from helpers.images import encode_png
-from helpers.manifest import manifest_from_folder, write_manifest
+from helpers.cli import detector as bench
+from helpers.data.images import encode_png
+from helpers.data.manifest import ManifestError, manifest_from_folder, write_manifest
+from helpers.data.select import select
+from helpers.detectors.config import changes_from
+from helpers.detectors.registry import load_detector
+from helpers.evaluation.report import METRICS
 
 SETTINGS = ("--set", "size=32", "--set", "jpeg=0", "--set", "window=48")
 
@@ -278,7 +279,7 @@ def test_conditions_on_generators_concern_fakes_alone() -> None:
     assert select(df, ["generator=g,h", "source=a"])["generator"].tolist() == ["", "g"]
     assert select(df, []).equals(df)
     for wrong in ("generator", "colour=1"):
-        with pytest.raises(DetectorError, match="needs column=value"):
+        with pytest.raises(ManifestError, match="needs column=value"):
             select(df, [wrong])
 
 

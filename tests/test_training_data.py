@@ -10,15 +10,10 @@ import torch
 from scipy.stats import chisquare
 from tiny_images import in_memory, made_up
 
-from helpers import training_data
-from helpers.images import encode_png
-from helpers.training_data import (
-    Augmentation,
-    BalancedCrops,
-    ImageSet,
-    PhotographViews,
-    TrainingDataError,
-)
+from helpers.data.image_set import ImageSet, TrainingDataError
+from helpers.data.images import encode_png
+from helpers.detectors import crops as training_data
+from helpers.detectors.crops import Augmentation, BalancedCrops, PhotographViews
 
 PLAIN = Augmentation(size=32, jpeg=0.0)
 
@@ -139,7 +134,7 @@ def test_the_last_step_is_blind_to_the_label(monkeypatch: pytest.MonkeyPatch) ->
         settings.append((quality, subsampling))
         return encode_png(img)
 
-    monkeypatch.setattr("helpers.views.encode_jpeg", note)
+    monkeypatch.setattr("helpers.pixels.views.encode_jpeg", note)
     augmentation = Augmentation(size=32, jpeg=1.0, qualities=(70, 75))
     rows = [real("s"), fake("g")]
     same = [torch.full((3, 32, 32), 9, dtype=torch.uint8)] * 2

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from helpers.transfer import hardness_weights, repulsion_loss, soft_contrastive_loss, soft_targets
+from helpers.detectors.ntf.stage2_losses import hardness_weights, repulsion_loss, soft_contrastive_loss, soft_targets
 
 
 def unit(rows: int, dimensions: int, seed: int, dtype: torch.dtype = torch.float64) -> torch.Tensor:

@@ -8,14 +8,15 @@ import pytest
 import torch
 from matplotlib import pyplot as plt
 
-from helpers import transfer_plots
-from helpers.commands.transfer import ARMS, FULL, Arm, all_scores, report_of
-from helpers.detector import DetectorConfig, make_detector
-from helpers.reproduce import recorded
-from helpers.training_data import ImageSet
-from helpers.transfer import hardness_weights, soft_contrastive_loss, soft_targets
-from helpers.transfer_toys import Circle, CircleTask, Pairs, effective_count, on_circle, pulls
-from helpers.zoo_sets import TRAINING_GENERATORS
+from helpers.course.reproduce import recorded
+from helpers.data.image_set import ImageSet
+from helpers.detectors.config import DetectorConfig
+from helpers.detectors.ntf.stage2_losses import hardness_weights, soft_contrastive_loss, soft_targets
+from helpers.detectors.registry import make_detector
+from helpers.generators.sets import TRAINING_GENERATORS
+from helpers.lessons.lesson04 import figures as transfer_plots
+from helpers.lessons.lesson04.study import ARMS, FULL, Arm, all_scores, report_of
+from helpers.lessons.lesson04.toys import Circle, CircleTask, Pairs, effective_count, on_circle, pulls
 
 # the circle
 

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from helpers.residuals import log_spectrum, zero_insert
-from helpers.variance import (
+from helpers.lessons.lesson02.variance import (
     PLACES,
     between_variance,
     frequencies,
@@ -15,6 +14,7 @@ from helpers.variance import (
     scenes,
     variance_ratio,
 )
+from helpers.statistics.residuals import log_spectrum, zero_insert
 
 
 def groups(deviation: float, count: int, images: int = 40, cells: int = 200, seed: int = 0) -> list[np.ndarray]:

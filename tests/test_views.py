@@ -4,9 +4,9 @@ import pytest
 import torch
 from textured_images import SIZE, neighbour_statistics, seeded, textured
 
-from helpers.datasets import Protocol
-from helpers.images import decode, encode_jpeg
-from helpers.views import BREAKERS, break_traces, encode_blind, keep_traces
+from helpers.data.images import decode, encode_jpeg
+from helpers.data.protocol import Protocol
+from helpers.pixels.views import BREAKERS, break_traces, encode_blind, keep_traces
 
 # ------------------------------------------------------------------------------------------------------ kept views
 

@@ -5,9 +5,9 @@ import matplotlib.pyplot as plt
 import pytest
 from matplotlib.figure import Figure
 
-import helpers.widgets
-from helpers.plots import figure
-from helpers.widgets import WIDGET_VIEW, display_widget, explorer, explorer_box
+import helpers.course.widgets
+from helpers.course.figures import figure
+from helpers.course.widgets import WIDGET_VIEW, display_widget, explorer, explorer_box
 
 drawn: list[dict[str, object]] = []
 
@@ -22,7 +22,7 @@ def draw(scale: int, channel: str, logarithmic: bool) -> Figure:
 @pytest.fixture
 def shown(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, object]]:
     outputs: list[dict[str, object]] = []
-    monkeypatch.setattr(helpers.widgets, "display_bundle", outputs.append)
+    monkeypatch.setattr(helpers.course.widgets, "display_bundle", outputs.append)
     drawn.clear()
     return outputs
 

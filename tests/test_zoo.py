@@ -9,15 +9,15 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from helpers import catalog
-from helpers.catalog import zoo as container
-from helpers.commands.zoo import app
+from helpers.cli.zoo import app
+from helpers.data import catalog
+from helpers.data.catalog import zoo as container
+from helpers.data.crops import area_downscale
+from helpers.data.images import decode, read_image
+from helpers.data.manifest import ManifestError, read_manifest, resolve
 from helpers.errors import NaturalTracesError
-from helpers.fit import save_weights
 from helpers.generators import RECIPES, GeneratorError, build, load, release
-from helpers.generators.crops import area_downscale
-from helpers.images import decode, read_image
-from helpers.manifest import ManifestError, read_manifest, resolve
+from helpers.training import save_weights
 
 SHIPPED = release.zoo_folder()
 shipped = pytest.mark.skipif(not (SHIPPED / "manifest.csv").is_file(), reason="data/zoo is not in this checkout")
@@ -147,7 +147,7 @@ class TestCommands:
 
     def test_sample_check_compares_with_what_ships(self, copied, monkeypatch):
         words = ["sample", "--check", "--count", "4", "--folder", str(copied), "--json"]
-        monkeypatch.setattr("helpers.commands.zoo.RECIPES", {name: RECIPES[name] for name in ("dcgan", "lsgan")})
+        monkeypatch.setattr("helpers.cli.zoo.RECIPES", {name: RECIPES[name] for name in ("dcgan", "lsgan")})
         result = CliRunner().invoke(app, words)
         assert result.exit_code == 0, result.output
         assert json.loads(result.output) == [

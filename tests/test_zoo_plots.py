@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 import torch
 
-from helpers import zoo_plots
+from helpers.evaluation.metrics import Interval
 from helpers.generators import RECIPES
-from helpers.metrics import Interval
-from helpers.residuals import KERNELS, phase_gains
+from helpers.lessons.lesson02 import figures as zoo_plots
+from helpers.statistics.residuals import KERNELS, phase_gains
 
 
 @pytest.fixture(autouse=True)

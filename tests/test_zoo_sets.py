@@ -5,16 +5,17 @@ import functools
 import pytest
 import torch
 
-from helpers.generators import zoo_images, zoo_photographs
-from helpers.training_data import TrainingDataError
-from helpers.zoo_sets import zoo_set
+from helpers.data.crops import zoo_photographs
+from helpers.data.image_set import TrainingDataError
+from helpers.generators import zoo_images
+from helpers.generators.sets import zoo_set
 
 decoded_once = functools.cache(zoo_images)
 
 
 @pytest.fixture(autouse=True)
 def _decode_the_zoo_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("helpers.zoo_sets.zoo_images", decoded_once)
+    monkeypatch.setattr("helpers.generators.sets.zoo_images", decoded_once)
 
 
 @pytest.mark.parametrize("split", ["train", "val", "test"])

@@ -2,7 +2,7 @@
 
 import torch
 
-from helpers.images import Image
+from helpers.data.images import Image
 
 SIZE = 48
 

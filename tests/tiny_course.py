@@ -12,8 +12,8 @@ NAME = "90_tiny.ipynb"
 REGISTRY = """
 import torch
 
-from helpers.exercises import Exercise, Property, WrongAnswer
-from helpers.exercises.compare import agrees, unchanged_by
+from helpers.course.compare import agrees, unchanged_by
+from helpers.course.exercises import Exercise, Property, WrongAnswer, register
 
 
 def mean(values):
@@ -39,6 +39,8 @@ EXERCISES = (
         ),
     ),
 )
+
+register(EXERCISES)
 """
 
 HEADER = """# 90 · A tiny lesson
@@ -133,7 +135,7 @@ SOLUTION = '''def mean(values):
 mean = check("90.1", mean)
 '''
 
-FIGURE = """from helpers.plots import figure, show
+FIGURE = """from helpers.course.figures import figure, show
 
 fig, ax = figure(height=2)
 ax.plot([1, 3], [1, 3])
@@ -142,14 +144,14 @@ show(fig, alt="A straight line from one to three on both axes.")
 
 BAND = """import time
 
-from helpers.lesson import headline, within
+from helpers.course.lesson import headline, within
 
 within("mean", mean(torch.tensor([1.0, 3.0])) + time.time() % 1 / 10, 1.5, 2.5)
 headline("mean of three", 2 + time.time() % 1 / 10, 1.5, 2.5)
 headline("values", 3)
 """
 
-EXPLORER = """from helpers.widgets import explorer
+EXPLORER = """from helpers.course.widgets import explorer
 
 
 def draw(power):
@@ -174,11 +176,13 @@ def filler() -> str:
 def solution_notebook(project: Path) -> NotebookNode:
     """Return the tiny lesson's solution copy; `project` holds notebooks/ and extra/lesson90.py."""
     v4 = nbformat.v4
-    setup = f"import helpers.exercises\n\nhelpers.exercises.__path__.append({str(project / 'extra')!r})"
+    setup = f"import sys\n\nsys.path.append({str(project / 'extra')!r})\nimport lesson90\n"
     cells = [
         v4.new_markdown_cell(HEADER, id="header"),
-        v4.new_code_cell("import torch\n\nfrom helpers.lesson import Todo, start\n\nstart(lesson=90)", id="start"),
-        v4.new_code_cell(f"{setup}\nfrom helpers.exercises import check", id="setup"),
+        v4.new_code_cell(
+            "import torch\n\nfrom helpers.course.lesson import Todo, start\n\nstart(lesson=90)", id="start"
+        ),
+        v4.new_code_cell(f"{setup}\nfrom helpers.course.exercises import check", id="setup"),
         v4.new_markdown_cell(PREDICT, id="predict"),
         v4.new_markdown_cell(filler(), id="idea"),
         v4.new_markdown_cell(TASK, id="task"),

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 import torch
 
-from helpers.images import Image
-from helpers.training_data import ImageSet
+from helpers.data.image_set import ImageSet
+from helpers.data.images import Image
 
 SPLIT_SEEDS = {"train": 0, "val": 1, "test": 2}
 

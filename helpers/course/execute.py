@@ -11,7 +11,7 @@ from nbformat import NotebookNode
 
 from helpers.course import CourseError
 from helpers.course.environment import kernel_environment
-from helpers.lesson import METADATA_KEY
+from helpers.course.lesson import METADATA_KEY
 
 CELL_SECONDS = 600
 
@@ -69,7 +69,7 @@ def execute(notebook: NotebookNode, folder: Path, after_cell: Callable[[], None]
 
 
 def headlines(notebook: NotebookNode) -> dict[str, float]:
-    """Collect the numbers that `helpers.lesson.headline` recorded in an executed notebook."""
+    """Collect the numbers that `helpers.course.lesson.headline` recorded in an executed notebook."""
     records = [
         output.metadata[METADATA_KEY]["headline"]
         for cell in code_cells(notebook)

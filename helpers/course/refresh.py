@@ -11,7 +11,7 @@ from nbformat import NotebookNode
 from helpers.course import CourseError, lessons, read_notebook, write_notebook
 from helpers.course.build import learner_copy
 from helpers.course.execute import code_cells, execute
-from helpers.widgets import WIDGET_VIEW
+from helpers.course.widgets import WIDGET_VIEW
 
 RUN_TIME = re.compile(r"(\*\*Run time:\*\* )\S+( s\b)")
 NOTEBOOK_METADATA = {

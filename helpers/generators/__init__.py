@@ -19,8 +19,8 @@
 Taught in: notebook 02
 """
 
+from helpers.data.crops import Crop, draw_crops, stack, zoo_photographs
 from helpers.generators.base import ImageGenerator, NoiseSource, parameter_count
-from helpers.generators.crops import Crop, draw_crops, stack, zoo_photographs
 from helpers.generators.recipes import RECIPES, GeneratorError, Recipe, build, recipe
 from helpers.generators.release import load, zoo_crops, zoo_images
 

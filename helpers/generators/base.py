@@ -7,7 +7,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-IMAGE_SIZE = 64
 CHUNK = 16
 """Images are always made sixteen at a time: a sum may be ordered differently in a batch of another size."""
 
@@ -130,21 +129,3 @@ def to_uint8(images: Tensor) -> Tensor:
 def parameter_count(module: nn.Module) -> int:
     """Number of trainable values in a module."""
     return sum(parameter.numel() for parameter in module.parameters())
-
-
-@torch.no_grad()
-def update_average(average: nn.Module, model: nn.Module, decay: float) -> None:
-    """Move the running average of a model's weights one step: average = decay average + (1 - decay) model.
-
-    Args:
-        average: A copy of `model`; changed in place. Whole-number buffers are copied.
-        model: The model in training.
-        decay: Share of the old average, 0..1.
-
-    Source: Yazici et al., The unusual effectiveness of averaging in GAN training, ICLR 2019 (arXiv 1806.04498).
-    """
-    for old, new in zip(average.state_dict().values(), model.state_dict().values(), strict=True):
-        if old.is_floating_point():
-            old.lerp_(new.to(old.dtype), 1.0 - decay)
-        else:
-            old.copy_(new)

@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from helpers.generators.base import IMAGE_SIZE, ImageGenerator, NoiseSource
+from helpers.data.crops import IMAGE_SIZE
+from helpers.generators.base import ImageGenerator, NoiseSource
 
 
 def column(x: Tensor) -> Tensor:

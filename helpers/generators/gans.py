@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from helpers.generators.base import IMAGE_SIZE, ImageGenerator, NoiseSource
+from helpers.data.crops import IMAGE_SIZE
+from helpers.generators.base import ImageGenerator, NoiseSource
 from helpers.generators.blocks import SelfAttention, Upsample, blur
 
 

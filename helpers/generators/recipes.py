@@ -12,7 +12,6 @@ from typing import Any
 import torch
 
 from helpers.errors import NaturalTracesError
-from helpers.fit import FitConfig
 from helpers.generators.base import ImageGenerator
 from helpers.generators.blocks import PixelUNet, UNet
 from helpers.generators.diffusion import (
@@ -42,6 +41,7 @@ from helpers.generators.tasks import (
     ZooTask,
 )
 from helpers.generators.transformer import DiffusionTransformer
+from helpers.training import FitConfig
 
 
 class GeneratorError(NaturalTracesError):

@@ -14,15 +14,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from helpers.catalog import data_dir
-from helpers.catalog import zoo as container
-from helpers.fit import load_weights, write_atomic
-from helpers.generators.base import IMAGE_SIZE, ImageGenerator
-from helpers.generators.crops import SCALES, Crop, draw_crops, stack, zoo_photographs
+from helpers.data.catalog import data_dir
+from helpers.data.catalog import zoo as container
+from helpers.data.crops import IMAGE_SIZE, SCALES, Crop, draw_crops, stack, zoo_photographs
+from helpers.data.files import write_atomic
+from helpers.data.images import decode
+from helpers.data.manifest import write_manifest
+from helpers.generators.base import ImageGenerator
 from helpers.generators.quality import diversity, kernel_distance, patch_statistics
 from helpers.generators.recipes import RECIPES, GeneratorError, build, recipe
-from helpers.images import decode
-from helpers.manifest import write_manifest
+from helpers.training import load_weights
 
 IMAGES_PER_GENERATOR = 128
 SAMPLE_SEED = 2026

@@ -8,11 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from helpers.fit import Task
-from helpers.generators.base import IMAGE_SIZE, ImageGenerator, to_signed, update_average
+from helpers.data.crops import IMAGE_SIZE
+from helpers.generators.base import ImageGenerator, to_signed
 from helpers.generators.diffusion import DiffusionGenerator
 from helpers.generators.gans import LatentGenerator, TranslationGenerator, sketch
 from helpers.generators.latent import LatentDiffusionGenerator
+from helpers.training import Task
+from helpers.training.schedule import update_average
 
 
 def _non_saturating(real: Tensor, fake: Tensor) -> Tensor:

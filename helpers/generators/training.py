@@ -4,12 +4,13 @@ import json
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from helpers.fit import fit, read_log, save_weights, write_atomic
+from helpers.data.crops import CropDataset, draw_crops, stack, zoo_photographs
+from helpers.data.files import write_atomic
 from helpers.generators.base import parameter_count, to_signed
-from helpers.generators.crops import CropDataset, draw_crops, stack, zoo_photographs
 from helpers.generators.gans import TranslationGenerator
 from helpers.generators.recipes import build_task, recipe
 from helpers.generators.tasks import ZooTask
+from helpers.training import fit, read_log, save_weights
 
 BANK_SEED = 7
 """Seed of the crops whose sketches travel with the image-to-image generator."""

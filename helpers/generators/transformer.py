@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from helpers.generators.base import IMAGE_SIZE
+from helpers.data.crops import IMAGE_SIZE
 from helpers.generators.blocks import TimeEmbedding, sinusoidal_embedding
 
 

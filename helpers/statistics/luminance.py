@@ -11,8 +11,8 @@ Decisions, made once for all statistics:
 import torch
 from torch import Tensor
 
+from helpers.data.images import luminance
 from helpers.errors import NaturalTracesError
-from helpers.images import luminance
 
 
 class StatisticsError(NaturalTracesError):

@@ -7,8 +7,8 @@ from nbformat import NotebookNode
 
 from helpers.course import tags
 from helpers.course.build import BEGINS, EXERCISE, STUB
+from helpers.course.exercises import Exercise, Result, registered, report
 from helpers.course.rules.lesson import Lesson
-from helpers.exercises import Exercise, Result, registered, report
 
 Found = Iterator[tuple[str, str]]
 

@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 
 from helpers.course.refresh import NOTEBOOK_METADATA
 from helpers.course.rules.lesson import Lesson
-from helpers.widgets import WIDGET_VIEW
+from helpers.course.widgets import WIDGET_VIEW
 
 Found = Iterator[tuple[str, str]]
 
@@ -59,7 +59,7 @@ def figures(lesson: Lesson) -> Found:
         for output in cell.outputs:
             data = output.get("data", {})
             if any(kind.startswith("image/") for kind in data):
-                yield cell.id, "a figure without alt text: display it by helpers.plots.show"
+                yield cell.id, "a figure without alt text: display it by helpers.course.figures.show"
             parser = _Images()
             parser.feed(data.get("text/html", ""))
             if any(len(alt.split()) < LEAST_ALT_WORDS for alt in parser.alts):

@@ -1,0 +1,56 @@
+"""`python -m helpers ablate`: what each part of the method is worth on a benchmark, one change at a time."""
+
+import json
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from helpers.data.image_set import ImageSet
+from helpers.data.select import load_rows
+from helpers.detectors.config import DetectorError, config_path, read_config
+from helpers.selection.ablation import VARIANTS
+from helpers.selection.ablation import ablate as run_ablation
+
+
+def ablate(
+    config: Annotated[str, typer.Argument(help="Name of a configuration in data/configs, or a TOML file.")] = "ntf",
+    manifest: Annotated[str, typer.Option(help="Manifest file, or a name in the catalog.")] = "benchmark",
+    root: Annotated[Path | None, typer.Option(help="Folder of the manifest's relative paths.")] = None,
+    where: Annotated[list[str] | None, typer.Option(help="Keep rows with column=value[,value] or !=.")] = None,
+    train_where: Annotated[list[str] | None, typer.Option(help="The same, for training rows alone.")] = None,
+    variant: Annotated[list[str] | None, typer.Option(help="Only these; all when left out.")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Runs, with seeds from 0.")] = 3,
+    out: Annotated[Path, typer.Option(help="Folder of checkpoints.")] = Path("runs/ablation"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Train each variant on the train split, fix thresholds on val, report on test, with paired differences."""
+    chosen = read_config(config_path(config))
+    if not chosen.pool:
+        raise DetectorError(f"{config}: an ablation needs a pool of described crops")
+    df, place = load_rows(manifest, root, where)
+    train_df, _ = load_rows(manifest, root, [*(where or []), *(train_where or [])])
+    rows = {"train": train_df, "val": df, "test": df}
+    sets = {name: ImageSet(table[table["split"] == name].reset_index(drop=True), place) for name, table in rows.items()}
+    variants = {name: VARIANTS[name] for name in variant} if variant else VARIANTS
+    begin = time.perf_counter()
+    found = run_ablation(
+        sets["train"],
+        sets["val"],
+        sets["test"],
+        chosen,
+        range(seeds),
+        out,
+        variants=variants,
+        progress=lambda text: typer.echo(f"{time.perf_counter() - begin:5.0f} s  {text}", err=True),
+    )
+    if as_json:
+        head = {"config": config, "manifest": Path(manifest).name, "where": where or [], "seeds": list(range(seeds))}
+        typer.echo(json.dumps({**head, "train_where": train_where or [], "variants": found}, indent=1))
+        return
+    for name, entry in found.items():
+        for mean in entry["values"]:
+            ap = mean["metrics"]["ap"]
+            line = f"mAP {ap['value']:.3f} [{ap['low']:.3f}, {ap['high']:.3f}]"
+            typer.echo(f"{name:<55}{mean['tier']:<15}{mean['over']:<8}{line}")

@@ -1,0 +1,29 @@
+"""`python -m helpers combine`: seat trained detectors in a committee."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from helpers.data.image_set import ImageSet
+from helpers.data.select import load_rows
+from helpers.detectors.ensemble import Committee
+from helpers.detectors.registry import load_detector
+
+
+def combine(
+    members: Annotated[list[Path], typer.Argument(help="Folders of trained detectors, of one seed.")],
+    out: Annotated[Path, typer.Option(help="Folder of the committee.")],
+    manifest: Annotated[str, typer.Option(help="Manifest file, or a name in the catalog.")] = "benchmark",
+    root: Annotated[Path | None, typer.Option(help="Folder of the manifest's relative paths.")] = None,
+    where: Annotated[list[str] | None, typer.Option(help="Keep rows with column=value[,value] or !=.")] = None,
+) -> None:
+    """Average trained detectors: scales from the train split, threshold and calibration from the val split."""
+    df, place = load_rows(manifest, root, where)
+    train, val = (ImageSet(df[df["split"] == name].reset_index(drop=True), place) for name in ("train", "val"))
+    committee = Committee.of([load_detector(folder) for folder in members])
+    committee.put_on_one_scale(train)
+    scores = committee.settle(val)
+    found = committee.note_history(train, val, scores)
+    committee.save(out, {"members": [folder.name for folder in members]})
+    typer.echo(f"committee of {len(members)}: AUC on val {found:.3f}, {out}")

@@ -1,0 +1,333 @@
+"""`python -m helpers bench detector`: how fast a detector scores and learns on this machine, and what holds it up.
+
+Every row gives what a step or an image costs in processor time as well, since the wall's clock also counts what else
+the machine does meanwhile. Images are embedded photographs, mirrored until they fill the wanted size.
+"""
+
+import json
+import multiprocessing
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from multiprocessing.synchronize import Barrier
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated, Any
+
+import pandas as pd
+import torch
+import torch.nn.functional as F
+import typer
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+from torch.utils.data import Dataset
+from torch.utils.flop_counter import FlopCounterMode
+from torchvision.transforms.v2 import functional as tvf
+
+from helpers.data import catalog
+from helpers.data.image_set import ImageSet
+from helpers.data.images import Image, encode_png, read_image
+from helpers.data.manifest import resolve
+from helpers.detectors.base import Detector, windows
+from helpers.detectors.config import DetectorConfig, DetectorError, config_path, read_config
+from helpers.detectors.crops import BalancedCrops, PhotographViews
+from helpers.detectors.ntf.detector import NaturalTraceDetector, make_pools
+from helpers.detectors.ntf.stage1 import TraceMapping, TraceTerms
+from helpers.detectors.ntf.stage2 import SoftTransfer, TransferTerms
+from helpers.detectors.registry import load_detector, make_detector
+from helpers.training import FitConfig, Task, fit
+
+SHIPPED = "ntf"
+POOL = 420
+"""Examples of a pool that is described for the bench."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One thing that was timed.
+
+    Attributes:
+        part: What.
+        unit: What is counted.
+        per_second: How many by the wall's clock.
+        cpu_ms: Milliseconds of processor time for one, over all threads and processes; NaN where a GPU does the work.
+        note: Further numbers in words.
+    """
+
+    part: str
+    unit: str
+    per_second: float
+    cpu_ms: float
+    note: str = ""
+
+
+class Clock:
+    """Seconds by the wall and of the processor."""
+
+    wall = 0.0
+    cpu = 0.0
+
+    def row(self, part: str, unit: str, count: int, note: str = "") -> Row:
+        """Divide by a count."""
+        return Row(part, unit, count / self.wall, 1000 * self.cpu / count, note)
+
+
+@contextmanager
+def timed() -> Iterator[Clock]:
+    """Time what is inside."""
+    clock, wall, cpu = Clock(), time.perf_counter(), time.process_time()
+    yield clock
+    clock.wall, clock.cpu = time.perf_counter() - wall, time.process_time() - cpu
+
+
+# Scoring
+
+
+def photographs(least: int) -> list[Image]:
+    """Read the embedded photographs whose sides have at least `least` pixels."""
+    images = (read_image(resolve(path, None)) for path in catalog.photographs()["path"])
+    return [img for img in images if min(img.shape[1:]) >= least]
+
+
+def filled(img: Image, side: int) -> Image:
+    """Mirror an image until it fills a square: uint8 (3, side, side)."""
+    both = torch.cat([img, img.flip(2)], dim=2)
+    both = torch.cat([both, both.flip(1)], dim=1)
+    down, right = (-(-side // length) for length in both.shape[1:])
+    return both.repeat(1, down, right)[:, :side, :side].contiguous()
+
+
+def write_images(folder: Path, count: int, side: int) -> list[Path]:
+    """Write PNG files."""
+    pictures = photographs(64)
+    paths = [folder / f"{number}.png" for number in range(count)]
+    encoded = [encode_png(filled(img, side)) for img in pictures[:count]]
+    for number, path in enumerate(paths):
+        path.write_bytes(encoded[number % len(encoded)])
+    return paths
+
+
+def scoring(detector: Detector, paths: Sequence[Path], folder: Path, processes: int) -> list[Row]:
+    """Time decoding, cutting and the network apart, then all of it with threads and with processes."""
+    count, config = len(paths), detector.config
+    detector.score_files(paths[:2])
+    with timed() as decoding:
+        images = [read_image(path) for path in paths]
+    with timed() as cutting:
+        cut = [[view.clone() for view in windows(img, config.window, config.windows)] for img in images]
+    del images
+    with timed() as network:
+        detector.score_cut(cut)
+    threads = torch.get_num_threads()
+    with timed() as whole:
+        detector.score_files(paths, threads=threads)
+    note = f"{len(cut[0])} windows of {cut[0][0].shape[-1]} pixels"
+    rows = [
+        decoding.row("decoding", "image", count, "1 thread"),
+        cutting.row("windows", "image", count, "1 thread"),
+        network.row("network", "image", count, f"{note}, {threads} thread(s)"),
+        whole.row("all of it", "image", count, f"{threads} thread(s) for the network, {threads} to decode"),
+    ]
+    if processes:
+        detector.save(folder / "detector")
+        rows.append(in_processes(folder / "detector", paths, processes))
+    return rows
+
+
+_loaded: Detector | None = None
+
+
+def _prepare(folder: Path, first: Path, barrier: Barrier) -> None:
+    """Load the detector and warm up; go on when all processes are ready."""
+    global _loaded
+    torch.set_num_threads(1)
+    _loaded = load_detector(folder)
+    _loaded.score_files([first])
+    barrier.wait()
+
+
+def _score_part(paths: list[Path]) -> float:
+    """Score some files; return the processor time."""
+    assert _loaded is not None
+    with timed() as clock:
+        _loaded.score_files(paths, threads=1)
+    return clock.cpu
+
+
+def in_processes(folder: Path, paths: Sequence[Path], processes: int) -> Row:
+    """Time scoring by processes of one thread each, which share the files; starting them is not counted."""
+    context = multiprocessing.get_context("spawn")
+    parts = [list(paths[number::processes]) for number in range(processes)]
+    barrier = context.Barrier(processes)
+    with context.Pool(processes, _prepare, (folder, paths[0], barrier)) as pool:
+        pool.map(_score_part, [[]] * processes, chunksize=1)
+        with timed() as clock:
+            clocks = pool.map(_score_part, parts, chunksize=1)
+    clock.cpu = sum(clocks)
+    return clock.row("all of it", "image", len(paths), f"{processes} processes of one thread")
+
+
+# Training
+
+
+class Repeated(Dataset[Any]):
+    """The first two examples of a data set again and again: input that costs nothing."""
+
+    def __init__(self, dataset: Dataset[Any]) -> None:
+        self.length, self.examples = len(dataset), [dataset[0], dataset[1]]  # type: ignore[arg-type]
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> Any:  # noqa: ANN401
+        return self.examples[index % 2]
+
+
+def training_images(size: int) -> ImageSet:
+    """Photographs, and blurred copies in the place of fakes."""
+    reals = photographs(size)
+    fakes = [tvf.gaussian_blur(img, [3, 3]) for img in reals]
+    rows = [{"label": "real", "generator": "", "family": "", "source": "photographs"}] * len(reals)
+    rows += [{"label": "fake", "generator": "blur", "family": "", "source": "photographs"}] * len(fakes)
+    return ImageSet.of(reals + fakes, pd.DataFrame(rows))
+
+
+def training(config: DetectorConfig, steps: int, folder: Path) -> list[Row]:
+    """Time steps of both stages, with their own input and with input that costs nothing."""
+    detector = make_detector(config)
+    if not isinstance(detector, NaturalTraceDetector):
+        raise DetectorError(f"training is timed for configurations of ntf, not of {config.detector}")
+    images, rows = training_images(config.size), []
+    views: Dataset[Any] = PhotographViews(images, config.augmentation, config.seed)
+    crops: Dataset[Any] = BalancedCrops(images, config.augmentation, config.seed)
+    if config.pool:
+        with timed() as clock:
+            pools = make_pools(images, replace(config, pool=POOL))
+        views, crops = pools.views, pools.crops
+        described = len(pools.crops) + 4 * len(pools.views)
+        in_all = config.pool + 4 * (config.pool // 3)
+        rows.append(clock.row("describing the pool", "crop", described, f"once per training: {in_all:,} crops"))
+    bank = F.normalize(torch.randn(config.prototypes, config.embedding, generator=torch.Generator().manual_seed(0)))
+    terms = TransferTerms(**config.transfer)
+    stages: list[tuple[str, Callable[[], Task], Dataset[Any], int]] = [
+        ("stage 1", lambda: TraceMapping(detector.teacher, TraceTerms(**config.terms)), views, config.batch_size // 4),
+        ("stage 2", lambda: SoftTransfer(detector.student, detector.teacher, bank, terms), crops, config.batch_size),
+    ]
+    for name, task, dataset, size in stages:
+        settings = replace(config.fit_config(steps, max(size, 4)), checkpoint_every=steps, progress=False)
+        fit(task(), Repeated(dataset), replace(settings, steps=2), folder / "warm", resume=False)
+        own, free = (_fit_row(name, task(), data, settings, folder) for data in (dataset, Repeated(dataset)))
+        share = f"{own.per_second / free.per_second:.2f} of the steps with input that costs nothing"
+        rows.append(replace(own, note=f"batch of {settings.batch_size}, {share} ({free.cpu_ms:.1f} CPU ms)"))
+    return rows
+
+
+def _fit_row(name: str, task: Task, dataset: Dataset[Any], settings: FitConfig, folder: Path) -> Row:
+    cpu = time.process_time()
+    seconds = fit(task, dataset, settings, folder / name, resume=False).seconds
+    return Row(name, "step", settings.steps / seconds, 1000 * (time.process_time() - cpu) / settings.steps)
+
+
+# GPU
+
+
+def on_device(detector: Detector, device: torch.device, batch: int = 64, repeats: int = 20) -> list[Row]:
+    """Time the network alone on a GPU, in float32 and in bfloat16, and compare with a large matrix product.
+
+    Args:
+        detector: Any.
+        device: Where to.
+        batch: Windows at a time.
+        repeats: Batches that are timed.
+
+    Returns:
+        One row for each precision; the note states the share of the rate of a bfloat16 product of 4096 x 4096.
+    """
+    side = detector.config.window
+    detector = detector.to(device).eval()
+    images = torch.randint(0, 256, (batch, 3, side, side), dtype=torch.uint8, device=device)
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        detector.logit(images[:1])
+    square = torch.randn(4096, 4096, device=device, dtype=torch.bfloat16)
+    peak = 2 * 4096**3 * _rate(lambda: square @ square, device, repeats)
+    rows = []
+    for name, half in (("float32", False), ("bfloat16", True)):
+
+        def forward(half: bool = half) -> Tensor:
+            with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=half):
+                return detector.logit(images)
+
+        rate = batch * _rate(forward, device, repeats)
+        share = counter.get_total_flops() * rate / peak
+        rows.append(Row(f"network, {name}", "window", rate, float("nan"), f"{share:.3f} of a bfloat16 product's rate"))
+    return rows
+
+
+def _rate(work: Callable[[], Tensor], device: torch.device, repeats: int) -> float:
+    """Calls per second."""
+
+    def wait() -> None:
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+
+    work()
+    wait()
+    start = time.perf_counter()
+    for _ in range(repeats):
+        work()
+    wait()
+    return repeats / (time.perf_counter() - start)
+
+
+# Command
+
+
+def bench(
+    config: Annotated[str, typer.Option(help="Configuration to train, by name or TOML file.")] = SHIPPED,
+    detector: Annotated[Path | None, typer.Option(help="Folder of the detector that scores; default: shipped.")] = None,
+    images: Annotated[int, typer.Option(min=2, help="Images to score.")] = 64,
+    side: Annotated[int, typer.Option(min=64, help="Their side in pixels.")] = 1024,
+    steps: Annotated[int, typer.Option(min=2, help="Training steps.")] = 60,
+    processes: Annotated[int, typer.Option(min=0, help="Processes that score side by side; 0 leaves it out.")] = 2,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Time scoring of PNG images (decoding and network apart) and training (with and without the cost of input)."""
+    chosen = read_config(config_path(config))
+    shipped = catalog.data_dir() / "detectors" / SHIPPED
+    place = detector or (shipped if shipped.is_dir() else None)
+    judge = load_detector(place) if place else make_detector(chosen)
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        rows = scoring(judge, write_images(folder, images, side), folder, processes)
+        rows += training(chosen, steps, folder)
+    if torch.cuda.is_available():
+        rows += on_device(judge, torch.device("cuda"))
+    head = {
+        "detector": judge.name,
+        "config": Path(config).stem,
+        "images": images,
+        "side": side,
+        "steps": steps,
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+    }
+    if as_json:
+        plain = [asdict(row) | {"cpu_ms": None if row.cpu_ms != row.cpu_ms else row.cpu_ms} for row in rows]
+        typer.echo(json.dumps({**head, "rows": plain}, indent=1))
+        return
+    _print(head, rows)
+
+
+def _print(head: dict[str, Any], rows: Sequence[Row]) -> None:
+    """Print a table."""
+    side = head["side"]
+    title = f"{head['detector']} scores {side} x {side} PNG, {head['config']} learns, {head['threads']} thread(s)"
+    shown = Table("part", "of", "per second", "CPU ms each", "", title=title, title_justify="left")
+    for row in rows:
+        shown.add_row(row.part, row.unit, f"{row.per_second:.1f}", f"{row.cpu_ms:.1f}", row.note)
+    Console(width=max(120, Console().width)).print(shown)

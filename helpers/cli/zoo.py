@@ -1,0 +1,197 @@
+"""`python -m helpers zoo`: train the generators, make their images again, check what ships, measure their marks."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import pandas as pd
+import typer
+from rich.console import Console
+from tqdm.auto import tqdm
+
+from helpers.data.catalog import zoo as container
+from helpers.errors import NaturalTracesError
+from helpers.generators import RECIPES, release
+from helpers.generators.recipes import recipe
+from helpers.generators.training import train as train_one
+from helpers.lessons.lesson02 import attribution, variance
+
+app = typer.Typer(help="The generator zoo: train, sample, verify, measure.", no_args_is_help=True)
+
+Names = Annotated[list[str] | None, typer.Argument(help="Generators; see `zoo list`.")]
+All = Annotated[bool, typer.Option("--all", help="All twelve.")]
+Folder = Annotated[Path | None, typer.Option(help="The zoo's folder; data/zoo by default.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
+
+
+def _chosen(names: list[str] | None, everything: bool) -> list[str]:
+    """The generators that a command line names."""
+    if everything == bool(names):
+        raise NaturalTracesError("name one generator or more, or say --all")
+    return [recipe(name).name for name in (RECIPES if everything else names or [])]
+
+
+def _print(table: pd.DataFrame, as_json: bool) -> None:
+    """Show a table, or its rows as JSON."""
+    text = table.to_json(orient="records", indent=2) if as_json else table.to_string(index=False)
+    typer.echo(text)
+
+
+@app.command("list")
+def list_generators(as_json: AsJson = False) -> None:
+    """List the twelve generators."""
+    rows = [(r.name, r.family, r.title, r.enlarges, r.paper) for r in RECIPES.values()]
+    _print(pd.DataFrame(rows, columns=["name", "family", "title", "enlarges by", "follows"]), as_json)
+
+
+@app.command()
+def train(
+    names: Names = None,
+    everything: All = False,
+    runs: Annotated[Path, typer.Option(help="Folder of checkpoints and logs.")] = Path("runs/zoo"),
+    steps: Annotated[int | None, typer.Option(help="Steps, other than the recipe's.")] = None,
+    accelerator: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    anew: Annotated[bool, typer.Option("--anew", help="Forget an interrupted run.")] = False,
+    adopt: Annotated[bool, typer.Option(help="Copy the finished weights into the zoo's folder.")] = True,
+    folder: Folder = None,
+) -> None:
+    """Train generators from nothing (or resume), and put their weights into the zoo's folder."""
+    for name in _chosen(names, everything):
+        out = train_one(name, runs, steps=steps, accelerator=accelerator, resume=not anew)
+        if adopt:
+            release.adopt(name, out, folder or release.zoo_folder())
+        typer.echo(f"{name}: {json.loads((out / 'run.json').read_text(encoding='utf-8'))['seconds']:.0f} s, {out}")
+
+
+@app.command()
+def sample(
+    check: Annotated[bool, typer.Option("--check", help="Write nothing; compare with what ships.")] = False,
+    count: Annotated[int, typer.Option(help="With --check: images per generator.")] = release.IMAGES_PER_GENERATOR,
+    folder: Folder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make all images again from the weights, and the container and manifest with them.
+
+    On the machine that made them the images come out the same bit for bit; another processor may round a few values to
+    the neighbouring level, which --check tells and lets pass.
+    """
+    folder = folder or release.zoo_folder()
+    if check:
+        found = release.check_samples(folder, list(RECIPES), count)
+        _print(found, as_json)
+        if found["largest"].max() > release.LARGEST_ROUNDING:
+            raise NaturalTracesError(f"an image differs by more than {release.LARGEST_ROUNDING} levels from what ships")
+        return
+    df = release.sample_all(folder, progress=lambda names: tqdm(names, unit="generator"))
+    release.write_listing(folder)
+    typer.echo(f"{len(df)} images in {folder / container.CONTAINER}")
+
+
+@app.command()
+def verify(folder: Folder = None, as_json: AsJson = False) -> None:
+    """Check every shipped file and every image of the zoo."""
+    folder = folder or release.zoo_folder()
+    problems = container.verify(folder)
+    rows = [{"path": p.path, "problem": p.kind, "detail": p.detail} for p in problems]
+    if as_json:
+        typer.echo(json.dumps(rows, indent=2))
+    for row in [] if as_json else rows:
+        typer.echo(f"{row['path']}: {row['problem']}: {row['detail']}")
+    if problems:
+        raise NaturalTracesError(f"{len(problems)} problem(s) in {folder}")
+    if not as_json:
+        listing = container.list_files(folder)
+        size = sum(int(entry["bytes"]) for entry in listing.values()) / 1e6
+        typer.echo(f"{len(listing)} files, {size:.1f} MB, every image checked: no problem")
+
+
+@app.command()
+def attribute(as_json: AsJson = False) -> None:
+    """Name the generator of an image by a linear classifier on residual spectra; takes three minutes."""
+    found = attribution.survey()
+    if as_json:
+        typer.echo(json.dumps(found, indent=1))
+        return
+    rows = [
+        {"residual": r["residual"], "view": r["view"], "fitted on": r["fitted on"], **_told(r["accuracy"])}
+        for r in found["attribution"]
+    ]
+    _print(pd.DataFrame(rows), as_json)
+    others = {"control: " + name: row for name, row in found["controls"].items()}
+    others |= {f"nearest fingerprint, {r}, {v}": row for r, v, row in _nested(found["fingerprints"])}
+    others |= {f"redrawn photographs, {r}, {v}": row for r, v, row in _nested(found["redrawn"])}
+    _print(pd.DataFrame([{"accuracy": name, **_told(row)} for name, row in others.items()]), as_json)
+    for residual, view, row in _nested(found["transfer"]):
+        own, other, lowest = (row[key] for key in list(row)[2:])
+        typer.echo(
+            f"detectors of one generator, {residual}, {view}: AUC {own:.2f}, on others {other:.2f} ({lowest:.2f})"
+        )
+
+
+@app.command("variance")
+def compare_variance(
+    draws: Annotated[int, typer.Option(min=10, help="Bootstrap draws.")] = 1000, as_json: AsJson = False
+) -> None:
+    """Compare how much generators differ with how much photographs differ; takes two minutes."""
+    found = variance.survey(n_draws=draws)
+    if as_json:
+        typer.echo(json.dumps(found, indent=1))
+        return
+    rows = [
+        {**{key: row[key] for key in ("residual", "view", "of", "over")}, **{p: _told(row[p])["95 %"] for p in PARTS}}
+        for row in found["ratios"]
+    ]
+    _print(pd.DataFrame(rows), as_json)
+
+
+PARTS = ("everywhere", *variance.PLACES)
+
+
+def _told(interval: dict[str, Any]) -> dict[str, Any]:
+    """A number and its interval as cells of a table."""
+    value, low, high = (interval[key] for key in ("value", "low", "high"))
+    return {"value": round(value, 3), "95 %": f"{value:.2f} [{low:.2f}, {high:.2f}]"}
+
+
+def _nested(table: dict[str, dict[str, Any]]) -> list[tuple[str, str, Any]]:
+    return [(outer, inner, value) for outer, row in table.items() for inner, value in row.items()]
+
+
+@app.command()
+def cards(folder: Folder = None, as_json: AsJson = False) -> None:
+    """Measure the generators against held-out crops and write the model cards."""
+    made = release.write_cards(folder or release.zoo_folder())
+    _print(pd.DataFrame([_card_row(name, card) for name, card in made.items()]), as_json)
+
+
+def _card_row(name: str, card: dict[str, Any]) -> dict[str, Any]:
+    """One line of the table of cards."""
+    training, quality = card["training"], card["quality"]
+    distances = [*quality["generator"].values(), *quality["real crops of the training photographs"].values()]
+    return {
+        "generator": name,
+        "parameters": training["parameters"],
+        "steps": training["steps"],
+        "seconds": training["seconds"],
+        **{
+            title: d["value"]
+            for title, d in zip(("seen", "unseen", "real seen", "real unseen"), distances, strict=True)
+        },
+        "low": distances[0]["low"],
+        "high": distances[0]["high"],
+        "diversity": round(quality["diversity"]["generator"], 3),
+        "real diversity": round(quality["diversity"]["real"], 3),
+    }
+
+
+def main() -> None:
+    """Run the commands of this file alone: errors in one line, exit code 2."""
+    try:
+        app(standalone_mode=True)
+    except NaturalTracesError as error:
+        Console(stderr=True).print(f"error: {error}", highlight=False)
+        raise SystemExit(2) from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,1 +1,0 @@
-"""Sub-commands of `python -m helpers`, one module each."""

@@ -1,0 +1,428 @@
+"""One table for every data set: read, write, check, split, and build it from a folder.
+
+A *manifest* is a pandas DataFrame, one row per image, stored as UTF-8 CSV. Columns:
+
+| column | meaning |
+|---|---|
+| path | file, relative to the manifest's root with forward slashes; `pkg:skimage/data/coffee.png` lies in a package |
+| label | `real` or `fake` |
+| generator, family | what made a fake, and its kind; the generator of a real image is empty |
+| source | what must stay together: the photograph, or the collection, that an image comes from |
+| split | `train`, `val` or `test` |
+| width, height, format | pixels and format by content, as `helpers.data.images.probe` reports them |
+| sha256 | of the file, lower-case hexadecimal |
+| licence, origin | terms as stated by the origin, and where that is |
+
+Further columns are kept as text. Empty cells are empty strings, never NaN.
+"""
+
+import hashlib
+import os
+import re
+import tempfile
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
+from pathlib import Path, PurePosixPath
+from types import MappingProxyType
+
+import numpy as np
+import pandas as pd
+
+from helpers.data.images import ImageError, decode, probe, read_bytes
+from helpers.errors import NaturalTracesError
+
+__all__ = [
+    "COLUMNS",
+    "FRACTIONS",
+    "LABELS",
+    "SPLITS",
+    "ManifestError",
+    "Problem",
+    "manifest_from_folder",
+    "read_manifest",
+    "resolve",
+    "shared_sources",
+    "split_by_source",
+    "validate",
+    "verify",
+    "write_manifest",
+]
+
+COLUMNS = (
+    "path", "label", "generator", "family", "source", "split",
+    "width", "height", "format", "sha256", "licence", "origin",
+)  # fmt: skip
+LABELS = ("real", "fake")
+SPLITS = ("train", "val", "test")
+FRACTIONS: Mapping[str, float] = MappingProxyType({"train": 0.7, "val": 0.15, "test": 0.15})
+SUFFIXES = frozenset(
+    (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".jp2", ".avif")
+)
+PACKAGE_PREFIX = "pkg:"
+NOT_STATED = "not stated"
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+class ManifestError(NaturalTracesError):
+    """A manifest, or a path in it, that cannot be used; the message says which and why."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong with one file of a manifest.
+
+    Attributes:
+        path: The file, as the manifest names it.
+        kind: "path", "missing", "undecodable", "size", "format" or "hash".
+        detail: One clause.
+    """
+
+    path: str
+    kind: str
+    detail: str
+
+
+# Read, write, check
+
+
+def read_manifest(path: str | Path) -> pd.DataFrame:
+    """Read and validate a manifest.
+
+    Args:
+        path: CSV file. Where it has no `origin`, one is made of its `origin_repo`, `origin_commit`, `origin_path`.
+
+    Returns:
+        DataFrame with `COLUMNS` first (width and height int64, all others text), further columns after them.
+
+    Raises:
+        ManifestError: The file is missing, is not such a table, or breaks a rule of `validate`.
+    """
+    try:
+        df = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
+    except FileNotFoundError:
+        raise ManifestError(f"{path}: no such manifest") from None
+    except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise ManifestError(f"{path}: not a CSV table: {str(error).strip().splitlines()[0]}") from None
+    if "origin" not in df and {"origin_repo", "origin_path"} <= set(df):
+        df["origin"] = _joined_origin(df)
+    _check_columns(df, str(path))
+    try:
+        df = df.astype({"width": "int64", "height": "int64"})
+    except ValueError as error:
+        raise ManifestError(f"{path}: width and height must be whole numbers: {error}") from None
+    return validate(_ordered(df), str(path))
+
+
+def _joined_origin(df: pd.DataFrame) -> list[str]:
+    """Compose `repository@commit/path` from the columns of manifests that keep them apart."""
+    commits = df["origin_commit"] if "origin_commit" in df else [""] * len(df)
+    rows = zip(df["origin_repo"], commits, df["origin_path"], strict=True)
+    return [f"{repo}{'@' + commit if commit else ''}{'/' + path if path else ''}" for repo, commit, path in rows]
+
+
+def _ordered(df: pd.DataFrame) -> pd.DataFrame:
+    return df[[*COLUMNS, *(name for name in df.columns if name not in COLUMNS)]].reset_index(drop=True)
+
+
+def _check_columns(df: pd.DataFrame, name: str) -> None:
+    missing = [column for column in COLUMNS if column not in df]
+    if missing:
+        raise ManifestError(f"{name}: lacks the column{'s' if len(missing) > 1 else ''} {', '.join(missing)}")
+
+
+def validate(df: pd.DataFrame, name: str = "manifest") -> pd.DataFrame:
+    """Check the rules that every manifest keeps; no file is opened.
+
+    Args:
+        df: Manifest.
+        name: What error messages call it.
+
+    Returns:
+        The same object, so that calls can be chained.
+
+    Raises:
+        ManifestError: The first rule that is broken, with the path of the first row that breaks it.
+    """
+    _check_columns(df, name)
+    generator, real = df["generator"].astype(str), df["label"] == "real"
+    safe = [_is_safe(path) for path in df["path"].astype(str)]
+    hashed = df["sha256"].astype(str).map(lambda text: bool(_SHA256.fullmatch(text)))
+    rules = {
+        "path must be relative, with forward slashes and without '..'": pd.Series(safe, index=df.index, dtype=bool),
+        "path must be unique": ~df["path"].duplicated(),
+        f"label must be one of {', '.join(LABELS)}": df["label"].isin(LABELS),
+        f"split must be one of {', '.join(SPLITS)}": df["split"].isin(SPLITS),
+        "a real image has no generator": ~real | (generator == ""),
+        "a fake image needs a generator": real | (generator.str.strip() != ""),
+        "source must not be empty": df["source"].astype(str).str.strip() != "",
+        "width and height must be positive": (df["width"] > 0) & (df["height"] > 0),
+        "sha256 must be 64 hexadecimal digits in lower case": hashed,
+        "cells must not be NaN": ~df[list(COLUMNS)].isna().any(axis=1),
+    }
+    for rule, holds in rules.items():
+        if not holds.all():
+            raise ManifestError(f"{name}: {rule} (row of {df.loc[~holds, 'path'].iloc[0]!r})")
+    return df
+
+
+def write_manifest(df: pd.DataFrame, path: str | Path) -> None:
+    """Validate a manifest and write it; a reader sees the old file or the new one, never half of one.
+
+    Args:
+        df: Manifest.
+        path: CSV file; its folder is made.
+
+    Raises:
+        ManifestError: The manifest breaks a rule of `validate`.
+    """
+    path = Path(path)
+    text = _ordered(validate(df, str(path))).to_csv(index=False, lineterminator="\n")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
+            file.write(text)
+        Path(temporary).chmod(0o644)  # mkstemp makes files that only their owner may read
+        Path(temporary).replace(path)
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+
+
+# Files
+
+
+def _is_safe(path: str) -> bool:
+    """Tell whether a manifest path stays below its root, on every operating system."""
+    rest = path.removeprefix(PACKAGE_PREFIX)
+    parts = PurePosixPath(rest).parts
+    return bool(parts) and not rest.startswith("/") and ".." not in parts and not set(rest) & set("\\:\0")
+
+
+def resolve(path: str, root: str | Path | None) -> Path:
+    """Find the file that a manifest path names.
+
+    Args:
+        path: Relative path with forward slashes, or `pkg:<package>/<path inside the package>`.
+        root: Folder that relative paths start from; not needed for `pkg:` paths.
+
+    Returns:
+        Path on this machine; whether a file lies there is not checked.
+
+    Raises:
+        ManifestError: The path is absolute, climbs with '..', has no root, or names a package that is not installed.
+    """
+    if not _is_safe(path):
+        raise ManifestError(f"{path!r}: a manifest path must be relative, with forward slashes and without '..'")
+    if path.startswith(PACKAGE_PREFIX):
+        package, *inside = PurePosixPath(path.removeprefix(PACKAGE_PREFIX)).parts
+        return _package_folder(package).joinpath(*inside)
+    if root is None:
+        raise ManifestError(f"{path!r}: a relative path needs a root folder")
+    return Path(root, *PurePosixPath(path).parts)
+
+
+def _package_folder(package: str) -> Path:
+    spec = find_spec(package) if package.isidentifier() else None  # finds without importing
+    if spec is None or not spec.submodule_search_locations:
+        raise ManifestError(f"{PACKAGE_PREFIX}{package}: this package is not installed")
+    return Path(next(iter(spec.submodule_search_locations)))
+
+
+def verify(df: pd.DataFrame, root: str | Path | None, *, pixels: bool = True) -> list[Problem]:
+    """Check every file of a manifest against its row; each file is read once.
+
+    Args:
+        df: Manifest.
+        root: Folder that relative paths start from.
+        pixels: Decode each image as well; without it damage is found by the hash alone.
+
+    Returns:
+        Problems in the manifest's order; empty when all is well.
+    """
+    rows = zip(df["path"], df["width"], df["height"], df["format"], df["sha256"], strict=True)
+    return [problem for row in rows for problem in _verify_file(root, pixels, *row)]
+
+
+def _verify_file(
+    root: str | Path | None, pixels: bool, path: str, width: int, height: int, kind: str, sha256: str
+) -> Iterable[Problem]:
+    """Yield what is wrong with one file."""
+    try:
+        place = resolve(path, root)
+    except ManifestError as error:
+        yield Problem(path, "path", str(error))
+        return
+    if not place.is_file():
+        yield Problem(path, "missing", "no such file")
+        return
+    data = read_bytes(place)
+    if (found := hashlib.sha256(data).hexdigest()) != sha256:
+        yield Problem(path, "hash", f"SHA-256 is {found}")
+    try:
+        info = probe(data, path)
+        if pixels:
+            decode(data, path)
+    except ImageError as error:
+        yield Problem(path, "undecodable", error.reason)
+        return
+    if (info.width, info.height) != (width, height):
+        yield Problem(path, "size", f"is {info.width} x {info.height}, not {width} x {height}")
+    if info.format != kind:
+        yield Problem(path, "format", f"is {info.format}, not {kind}")
+
+
+# Splits
+
+
+def shared_sources(df: pd.DataFrame) -> list[str]:
+    """List the sources that lie in more than one split.
+
+    Args:
+        df: Manifest.
+
+    Returns:
+        Sorted names. Where `source` means the photograph, any entry is a leak from training into test; where it means a
+        collection (as in a benchmark that tests on known collections on purpose), it is a fact to report.
+    """
+    counts = df.groupby("source")["split"].nunique()
+    return sorted(str(source) for source in counts.index[counts > 1])
+
+
+def split_by_source(df: pd.DataFrame, fractions: Mapping[str, float] = FRACTIONS, seed: int = 0) -> pd.DataFrame:
+    """Assign whole sources to splits, so that each label nears the wanted fractions.
+
+    Sources are taken in random order, larger ones first; each goes where the squared distance of all label counts from
+    their targets becomes smallest. The result depends on the sources' names, sizes and labels and on the seed, not on
+    the order of rows.
+
+    Args:
+        df: Manifest; its `split` is replaced.
+        fractions: Wanted share of each split; positive, sum 1.
+        seed: Which of the equally good assignments.
+
+    Returns:
+        New manifest, same rows and order.
+
+    Raises:
+        ManifestError: The fractions are not such, or there are fewer sources than splits.
+    """
+    names = list(fractions)
+    if not set(names) <= set(SPLITS) or min(fractions.values()) <= 0 or abs(sum(fractions.values()) - 1) > 1e-9:
+        raise ManifestError(
+            f"fractions must be positive shares of {', '.join(SPLITS)} that sum to 1, got {dict(fractions)}"
+        )
+    counts = pd.crosstab(df["source"], df["label"]).sort_index()
+    if len(counts) < len(names):
+        raise ManifestError(f"{len(counts)} source(s) cannot be split into {len(names)} parts")
+    table = counts.to_numpy(float)
+    shuffled = np.random.default_rng(seed).permutation(len(table))
+    order = shuffled[np.argsort(-table.sum(1)[shuffled], kind="stable")]
+    places = _assign(table[order], np.array([fractions[name] for name in names]))
+    chosen = {counts.index[source]: names[place] for source, place in zip(order, places, strict=True)}
+    return df.assign(split=df["source"].map(chosen))
+
+
+def _assign(groups: np.ndarray, shares: np.ndarray) -> list[int]:
+    """Place groups one by one where the label counts come nearest to their targets.
+
+    Args:
+        groups: (G, L) images per group and label, in the order of placement.
+        shares: (S,) wanted share of each split.
+
+    Returns:
+        G indices of splits.
+    """
+    totals = groups.sum(0)
+    target = np.outer(shares, totals)
+    filled, places = np.zeros_like(target), []
+    for row, group in enumerate(groups):
+        left_after = len(groups) - row - 1
+        # What each choice changes in the sum of ((count - target) / total of the label) ** 2.
+        change = (((filled + group - target) ** 2 - (filled - target) ** 2) / totals**2).sum(1)
+        empty = filled.sum(1) == 0
+        if empty.sum() > left_after:  # the last groups go to splits that would otherwise stay empty
+            change = np.where(empty, change, np.inf)
+        places.append(int(change.argmin()))
+        filled[places[-1]] += group
+    return places
+
+
+# Folders
+
+
+def manifest_from_folder(
+    root: str | Path, *, seed: int = 0, licence: str = NOT_STATED, origin: str = NOT_STATED
+) -> pd.DataFrame:
+    """Build a manifest from `real/` and `fake/<generator>/`.
+
+    The source of an image is the first folder below `real/` or below `fake/<generator>/` if there is one
+    (`real/holiday/a.jpg` -> `holiday`), else the file's name without its ending (`real/cat.jpg` and `fake/gan/cat.png`
+    are both `cat`, so that a copy made from a photograph shares the photograph's split). `split_by_source` splits.
+
+    Args:
+        root: Folder that holds `real` and `fake`.
+        seed: Seed of the split.
+        licence: Terms, the same for all files.
+        origin: Origin, the same for all files.
+
+    Returns:
+        Manifest, sorted by path; paths are relative to `root`.
+
+    Raises:
+        ManifestError: A folder is missing or empty, a fake has no generator's folder, or files are unreadable.
+    """
+    root = Path(root)
+    found = [(label, path) for label in LABELS for path in _image_files(root / label)]
+    rows, bad = [], []
+    for label, path in found:
+        try:
+            rows.append(_folder_row(label, path, root))
+        except ImageError as error:
+            bad.append(str(error))
+    if bad:
+        raise ManifestError(f"{len(bad)} unreadable image file(s), the first: {bad[0]}")
+    df = pd.DataFrame(rows).assign(family="", split="train", licence=licence, origin=origin)
+    return validate(split_by_source(_ordered(df.sort_values("path")), seed=seed), str(root))
+
+
+def _image_files(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        raise ManifestError(f"{folder}: no such folder (needed: real/ and fake/<generator>/)")
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    if not files:
+        raise ManifestError(f"{folder}: holds no image files")
+    return files
+
+
+def _folder_row(label: str, path: Path, root: Path) -> dict[str, object]:
+    """Describe one file of a folder."""
+    inside = path.relative_to(root / label).parts
+    if label == "fake" and len(inside) < 2:
+        raise ManifestError(f"{path}: a fake must lie in fake/<generator>/")
+    generator, rest = (inside[0], inside[1:]) if label == "fake" else ("", inside)
+    data = read_bytes(path)
+    info = probe(data, str(path))
+    return {
+        "path": path.relative_to(root).as_posix(),
+        "label": label,
+        "generator": generator,
+        "source": rest[0] if len(rest) > 1 else path.stem,
+        "width": info.width,
+        "height": info.height,
+        "format": info.format,
+        "sha256": hashlib.sha256(data).hexdigest(),
+    }
+
+
+def problems_as_records(problems: Iterable[Problem]) -> list[dict[str, str]]:
+    """Turn problems into plain dictionaries.
+
+    Args:
+        problems: As `verify` returns them.
+
+    Returns:
+        One dictionary per problem, for JSON.
+    """
+    return [asdict(problem) for problem in problems]

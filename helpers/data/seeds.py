@@ -1,0 +1,36 @@
+"""Seeds that belong to an example, never to what ran before it."""
+
+import hashlib
+
+import numpy as np
+import torch
+
+__all__ = ["derive_seed", "item_generator"]
+
+
+def item_generator(seed: int, epoch: int, index: int) -> torch.Generator:
+    """Make the generator of one example: the same for the same three numbers, unrelated for any others.
+
+    Args:
+        seed: Seed of the run.
+        epoch: Pass over the data.
+        index: Example.
+
+    Returns:
+        CPU generator.
+    """
+    words = np.random.SeedSequence((seed, epoch, index)).generate_state(1, np.uint64)
+    return torch.Generator().manual_seed(int(words[0]) & (2**63 - 1))
+
+
+def derive_seed(*parts: int | str) -> int:
+    """Turn any key, such as `(seed, "noise", step)`, into a seed of its own.
+
+    Args:
+        parts: Integers and texts; another order or another value gives an unrelated seed.
+
+    Returns:
+        An integer in [0, 2**63).
+    """
+    digest = hashlib.blake2b(repr(parts).encode("utf-8"), digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 1

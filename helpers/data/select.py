@@ -1,0 +1,65 @@
+"""Rows of a manifest by conditions, and samples of them."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from helpers.data import catalog
+from helpers.data.manifest import ManifestError, read_manifest
+
+__all__ = ["check_sizes", "load_rows", "sample_rows", "select"]
+
+
+def sample_rows(df: pd.DataFrame, max_images: int, seed: int = 0) -> pd.DataFrame:
+    """Draw at most so many rows, keeping the share of each label, generator and source.
+
+    Args:
+        df: Manifest.
+        max_images: Upper limit of rows.
+        seed: Seed of the draw.
+
+    Returns:
+        Rows in their old order; all of them if they are few enough.
+    """
+    if len(df) <= max_images:
+        return df
+    rng = np.random.default_rng(seed)
+    mixed = df.iloc[rng.permutation(len(df))]
+    place = mixed.groupby(["label", "generator", "source"]).cumcount()
+    size = mixed.groupby(["label", "generator", "source"])["path"].transform("size")
+    chosen = ((place + 0.5) / size).sort_values(kind="stable").index[:max_images]
+    return df.loc[df.index.isin(chosen)]
+
+
+def select(df: pd.DataFrame, conditions: list[str]) -> pd.DataFrame:
+    """Keep the rows that meet every `column=value` or `column!=value`; conditions on generators concern fakes alone."""
+    for condition in conditions:
+        column, sign, value = condition.partition("!=" if "!=" in condition else "=")
+        if not sign or column not in df:
+            raise ManifestError(f"{condition!r}: needs column=value or column!=value with a column of the manifest")
+        same = df[column].astype(str).isin(value.split(","))
+        kept = ~same if sign == "!=" else same
+        df = df.loc[kept | (df["label"] == "real") if column in ("generator", "family") else kept]
+    return df.reset_index(drop=True)
+
+
+def load_rows(name: str, root: Path | None, where: list[str] | None) -> tuple[pd.DataFrame, Path | None]:
+    """Read a manifest file or a data set of the catalog, and keep the wanted rows."""
+    if name in catalog.names() and not Path(name).is_file():
+        df, place = catalog.load(name)
+    else:
+        df, place = read_manifest(Path(name)), Path(name).parent
+    df = select(df, where or [])
+    if df.empty:
+        raise ManifestError("no image meets the conditions")
+    return df, root or place
+
+
+def check_sizes(df: pd.DataFrame, least: int) -> None:
+    """Name the first image with a side below `least` pixels, before hours are spent on the others."""
+    small = df[df[["width", "height"]].min(axis=1) < least]
+    if len(small):
+        path, width, height = small[["path", "width", "height"]].iloc[0]
+        rest = f", like {len(small) - 1:,} more" if len(small) > 1 else ""
+        raise ManifestError(f"{path}: {width} x {height} pixels are fewer than the {least} x {least} needed{rest}")

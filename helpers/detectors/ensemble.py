@@ -1,0 +1,104 @@
+"""Several detectors with one voice: each member's score on one scale, then their mean.
+
+Members that look at an image in different ways (counted statistics, pixels) err on different generators.
+
+Taught in: notebook 06.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from helpers.data.image_set import ImageSet
+from helpers.detectors.base import Detector
+from helpers.detectors.config import DetectorConfig, DetectorError, config_from
+from helpers.detectors.crops import BalancedCrops
+from helpers.detectors.registry import make_detector, register
+
+__all__ = ["Committee"]
+
+SCALE_CROPS = 256
+
+
+@register
+class Committee(Detector):
+    """The mean of its members' scores, each minus its mean on training crops and divided by its spread there.
+
+    Args:
+        config: `members` holds the members' configurations; their seeds are replaced by `seed`.
+
+    Raises:
+        DetectorError: There are fewer than two members.
+    """
+
+    name: ClassVar[str] = "committee"
+    centre: Tensor
+    spread: Tensor
+
+    def __init__(self, config: DetectorConfig) -> None:
+        super().__init__(config)
+        if len(config.members) < 2:
+            raise DetectorError("a committee needs at least two members")
+        configs = [replace(config_from(member), seed=config.seed) for member in config.members]
+        self.members = nn.ModuleList(make_detector(one) for one in configs)
+        self.register_buffer("centre", torch.zeros(len(configs)))
+        self.register_buffer("spread", torch.ones(len(configs)))
+
+    @classmethod
+    def of(cls, members: Sequence[Detector]) -> "Committee":
+        """Seat trained detectors; `put_on_one_scale` and `settle` must follow.
+
+        Args:
+            members: At least two, trained with one seed.
+
+        Returns:
+            The committee.
+        """
+        members = [member.lean() for member in members]
+        first = members[0].config
+        plain = tuple(asdict(member.config) for member in members)
+        config = DetectorConfig(detector=cls.name, seed=first.seed, size=first.size, members=plain)
+        committee = cls(config)
+        for place, member in zip(committee.members, members, strict=True):
+            place.load_state_dict(member.state_dict())
+        committee.history = dict(members[0].history)
+        return committee
+
+    def learn(self, train: ImageSet, out: Path) -> None:
+        """Train the members one after the other."""
+        for number, member in enumerate(self.members):
+            assert isinstance(member, Detector)
+            member.learn(train, out / f"member{number}")
+        self.put_on_one_scale(train)
+
+    @torch.no_grad()
+    def put_on_one_scale(self, train: ImageSet) -> None:
+        """Centre and scale the members by their scores on training crops, as many real as fake."""
+        self.eval()
+        crops = BalancedCrops(train, self.config.augmentation, self.config.seed + 2)
+        rows = torch.cat([self.opinions(crops[index]["image"][None]) for index in range(SCALE_CROPS)])
+        self.centre, self.spread = rows.mean(dim=0), rows.std(dim=0) + 1e-6
+
+    def opinions(self, images: Tensor) -> Tensor:
+        """(n, 3, H, W), 0..255 -> each member's score, (n, members)."""
+        found = []
+        for member in self.members:
+            assert isinstance(member, Detector)
+            found.append(member.logit(images))
+        return torch.stack(found, dim=1)
+
+    def logit(self, images: Tensor) -> Tensor:
+        """(n, 3, H, W), 0..255 -> (n,), higher means more fake."""
+        return ((self.opinions(images) - self.centre) / self.spread).mean(dim=1)
+
+    def embed(self, images: Tensor) -> Tensor:
+        """(n, 3, H, W), 0..255 -> the members' embeddings side by side, (n, d)."""
+        found = []
+        for member in self.members:
+            assert isinstance(member, Detector)
+            found.append(member.embed(images))
+        return torch.cat(found, dim=1)

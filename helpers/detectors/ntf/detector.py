@@ -1,0 +1,237 @@
+"""Natural-trace forensics, reconstructed: stage 1 maps the traces, stage 2 transfers them, the score joins two views.
+
+The frozen encoder of stage 1 stays part of the detector, as its teacher and for comparison (score "stage1").
+The classifying head knows the generators that it has seen. The proximity to the natural traces asks how much an image
+resembles photographs: after stage 2, after stage 1, and by a linear model of photographs, the last two without ever
+having seen a fake. All are put on one scale on training crops (each minus its mean over reals, divided by its spread
+there) and averaged with equal weights. That the parts that know photographs alone belong into the score was decided on
+training and validation images: with a training generator held out, they ranked it better than the head did.
+
+An independent reconstruction of Liang et al., AAAI 2025 (doi 10.1609/aaai.v39i25.34826).
+
+Taught in: notebooks 03 and 04.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from helpers.data.image_set import ImageSet
+from helpers.detectors.base import Detector
+from helpers.detectors.config import DetectorConfig, DetectorError
+from helpers.detectors.crops import BalancedCrops, Described, PhotographViews
+from helpers.detectors.linear import TraceSubspace, Whitening
+from helpers.detectors.networks import Backbone, CooccurrenceView, build_backbone, fit_whitening
+from helpers.detectors.ntf.stage1 import TraceEncoder, TraceTerms, map_traces, natural_traces
+from helpers.detectors.ntf.stage1_losses import proximity
+from helpers.detectors.ntf.stage2 import SoftTransfer, Student, TransferTerms
+from helpers.detectors.registry import register
+from helpers.pixels.views import BREAKERS
+from helpers.statistics.cooccurrence import WIDTH
+from helpers.training import fit
+
+__all__ = ["NaturalTraceDetector", "Pools", "backbone_of", "make_pools", "training_crops"]
+
+BANK_TEMPERATURE = 0.1
+_COLUMNS: Mapping[str, Sequence[int]] = MappingProxyType(
+    {"head": (0,), "proximity": (1,), "both": (0, 1), "stage1": (2,), "subspace": (3,)}
+)
+"""Name of a score -> columns of `parts` that it averages; any other name means all."""
+_STUDENTS = {0, 1}
+"""Columns of `parts` that the student alone computes."""
+SUBSPACE_CROPS = 2048
+"""Training crops whose real half the linear model of photographs is fitted to."""
+
+
+def _asks_teacher(score: str) -> bool:
+    return score not in _COLUMNS or not _STUDENTS.issuperset(_COLUMNS[score])
+
+
+def backbone_of(config: DetectorConfig) -> Backbone:
+    """Make the backbone that a configuration names."""
+    weights = Path(config.backbone_weights) if config.backbone_weights else None
+    return build_backbone(config.backbone, config.view, weights=weights)
+
+
+@dataclass(frozen=True)
+class Pools:
+    """Training examples that were described once (`helpers.detectors.crops.Described`).
+
+    Attributes:
+        crops: Labelled crops.
+        views: Kept and broken views of photographs.
+    """
+
+    crops: Described
+    views: Described
+
+
+def make_pools(train: ImageSet, config: DetectorConfig) -> Pools:
+    """Describe a pool of crops, and of views of photographs a third as many, by their co-occurrences."""
+    view, kinds = CooccurrenceView(), config.breakers or tuple(BREAKERS)
+    crops = BalancedCrops(train, config.augmentation, config.seed)
+    views = PhotographViews(train, config.augmentation, config.seed, kinds=kinds)
+    return Pools(Described(crops, view, config.pool), Described(views, view, config.pool // 3))
+
+
+def training_crops(
+    train: ImageSet, config: DetectorConfig, backbone: Backbone, pools: Pools | None = None
+) -> BalancedCrops | Described:
+    """Make the supervised examples: fresh crops, or a pool of described ones, to which the whitening is fitted."""
+    crops = BalancedCrops(train, config.augmentation, config.seed)
+    _check_pool(config, backbone)
+    if not config.pool:
+        return crops
+    pool = pools.crops if pools else Described(crops, backbone.view, config.pool)
+    fit_whitening(backbone, pool.columns["image"])
+    return pool
+
+
+def _check_pool(config: DetectorConfig, backbone: Backbone) -> None:
+    """Counted statistics need a pool that is large enough for what is fitted to it; other views cannot use one."""
+    if not isinstance(backbone.view, CooccurrenceView):
+        if config.pool:
+            raise DetectorError(f"pool must be 0 with the backbone {config.backbone}: only counts are described once")
+        return
+    components = [layer.matrix.shape[1] for layer in backbone.body.modules() if isinstance(layer, Whitening)]
+    needed = 1 + max(2 * config.subspace, *components)
+    if config.pool < needed:
+        raise DetectorError(f"pool must be at least {needed} with the backbone {config.backbone}, not {config.pool}")
+
+
+@register
+class NaturalTraceDetector(Detector):
+    """Stage 1, stage 2, and a score of head and proximity.
+
+    Args:
+        config: Settings. With `mapping_steps = 0` stage 1 is left out: the traces are those of an untrained encoder.
+    """
+
+    name: ClassVar[str] = "ntf"
+    bank: Tensor
+    centre: Tensor
+    spread: Tensor
+
+    def __init__(self, config: DetectorConfig) -> None:
+        super().__init__(config)
+        self.student = Student(backbone_of(config), config.embedding)
+        if config.teacher:
+            self.teacher = TraceEncoder(backbone_of(config), config.embedding)
+        elif _asks_teacher(config.score):
+            raise DetectorError(f"the score {config.score} asks the teacher: set teacher to true")
+        self.register_buffer("bank", torch.zeros(config.prototypes, config.embedding))
+        if config.subspace:
+            most = min(self.description_width, SUBSPACE_CROPS // 2) - 1
+            if config.subspace > most:
+                raise DetectorError(f"subspace must be at most {most}, not {config.subspace}")
+            self.subspace = TraceSubspace(self.description_width, config.subspace)
+        self.register_buffer("centre", torch.zeros(4 if config.subspace else 3))
+        self.register_buffer("spread", torch.ones(4 if config.subspace else 3))
+
+    @property
+    def description_width(self) -> int:
+        """Length of what the linear model of photographs looks at."""
+        backbone = self.teacher.backbone
+        return WIDTH if isinstance(backbone.view, CooccurrenceView) else backbone.width
+
+    def learn(self, train: ImageSet, out: Path, pools: Pools | None = None) -> None:
+        """Run both stages."""
+        config = self.config
+        if not config.teacher:
+            raise DetectorError("a detector without its teacher cannot learn: set teacher to true")
+        pools = pools or (make_pools(train, config) if config.pool else None)
+        crops = training_crops(train, config, self.teacher.backbone, pools)
+        self.map(train, out / "stage1", pools)
+        self.student.start_from(self.teacher)
+        self.bank = natural_traces(self.teacher, train, config.augmentation, count=config.prototypes, seed=config.seed)
+        terms, rate = TransferTerms(**config.transfer), config.learning_rate
+        task = SoftTransfer(self.student, self.teacher, self.bank, terms, learning_rate=rate)
+        trained: Any = fit(task, crops, config.fit_config(config.steps), out / "stage2").task
+        self.student.load_state_dict(trained.average.state_dict())
+        self.cpu().eval()  # training may have moved parts to another device
+        if config.subspace:
+            self._fit_subspace(crops)
+        self._put_on_one_scale(BalancedCrops(train, config.augmentation, config.seed + 1))
+
+    @torch.no_grad()
+    def _fit_subspace(self, crops: Dataset[Any], count: int = SUBSPACE_CROPS) -> None:
+        """Fit the linear model to training photographs; even entries are real."""
+        rows = [self.teacher.describe(crops[index]["image"][None]) for index in range(0, min(count, len(crops)), 2)]  # type: ignore[arg-type]
+        self.subspace.fit(torch.cat(rows))
+
+    def map(self, train: ImageSet, out: Path, pools: Pools | None = None) -> None:
+        """Run stage 1: train the teacher on photographs alone. Without steps it stays as it is, untrained."""
+        config = self.config
+        if config.mapping_steps:
+            map_traces(
+                self.teacher,
+                train,
+                config.fit_config(config.mapping_steps, max(config.batch_size // 4, 4)),
+                out,
+                augmentation=config.augmentation,
+                terms=TraceTerms(**config.terms),
+                kinds=config.breakers or tuple(BREAKERS),
+                learning_rate=config.learning_rate,
+                views=pools.views if pools else None,
+            )
+        self.teacher.cpu().eval()  # training may have moved it
+
+    @torch.no_grad()
+    def _put_on_one_scale(self, crops: BalancedCrops, count: int = 512) -> None:
+        """Centre and scale the three parts by their values on crops of training photographs."""
+        self.eval()
+        real = range(0, count, 2)  # even entries are real
+        found = torch.cat([self.parts(crops[index]["image"][None]) for index in real])
+        self.centre, self.spread = found.mean(dim=0), found.std(dim=0) + 1e-3
+
+    def parts(self, images: Tensor, chosen: Sequence[int] | None = None) -> Tensor:
+        """Compute what the score is made of.
+
+        Args:
+            images: (n, 3, H, W), 0..255, or descriptions (n, d) of a co-occurrence backbone.
+            chosen: Columns to compute, in order; all when None.
+
+        Returns:
+            (n, 3): logit of the head, distance from the traces after stage 2 and after stage 1; a fourth column holds
+            the distance from the linear model of photographs, where there is one. Without a teacher, (n, 2).
+        """
+        every = range((3 if self.config.teacher else 2) + (self.config.subspace > 0))
+        columns = every if chosen is None else chosen
+        seen = (
+            self.student.backbone.view(images) if isinstance(self.student.backbone.view, CooccurrenceView) else images
+        )
+        found: dict[int, Tensor] = {}
+        if _STUDENTS & set(columns):
+            embedding, logits = self.student(seen)
+            found |= {0: logits.float(), 1: -proximity(embedding, self.bank, BANK_TEMPERATURE)}
+        if 2 in columns:
+            found[2] = -proximity(self.teacher.traces(seen), self.bank, BANK_TEMPERATURE)
+        if 3 in columns:
+            found[3] = self.subspace(self.teacher.describe(seen))
+        return torch.stack([found[column] for column in columns], dim=1)
+
+    def logit(self, images: Tensor) -> Tensor:
+        """(n, 3, H, W), 0..255 -> (n,), higher means more fake."""
+        chosen = list(_COLUMNS.get(self.config.score, range(len(self.centre))))
+        parts = (self.parts(images, chosen) - self.centre[chosen]) / self.spread[chosen]
+        return parts.mean(dim=1)
+
+    def lean(self) -> Detector:
+        """Leave the encoder of stage 1 out, where the score does not ask it."""
+        if not self.config.teacher or _asks_teacher(self.config.score) or self.config.subspace:
+            return self
+        kept = type(self)(replace(self.config, teacher=False))
+        kept.load_state_dict({name: value for name, value in self.state_dict().items() if "teacher." not in name})
+        kept.threshold, kept.calibration, kept.history = self.threshold, self.calibration, self.history
+        return kept.eval()
+
+    def embed(self, images: Tensor) -> Tensor:
+        """(n, 3, H, W), 0..255 -> unit-norm embeddings, (n, d)."""
+        embedding: Tensor = self.student(images)[0]
+        return embedding

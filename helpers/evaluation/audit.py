@@ -1,0 +1,416 @@
+"""What gives a data set away before anybody looks at a picture: the leak AUC of each trivial cue.
+
+For each cue a logistic regression is fitted on some of the images and ranks the others (cross-validation). Its AUC says
+how well the cue alone tells fake from real: 0.5 nothing, 1 all. Two views of the data are audited, as the files lie and
+after the matched protocol, and a third where the manifest tells what the originals were like.
+
+| cue | what the classifier may read | kind |
+|---|---|---|
+| format | format by content | container |
+| size | width and height: logarithms, squareness, multiples of 64, and exact sizes | container |
+| quantisation | JPEG tables: which exactly, and their mean step | container |
+| subsampling | JPEG chroma subsampling | container |
+| metadata | presence of EXIF, ICC profile, XMP, comment, text | container |
+| bytes | logarithms of file length and of length per pixel | content |
+| colour | mean red, green and blue | content |
+
+*Container* cues belong to the file and must tell nothing. *Content* cues belong to the picture: how colourful and how
+detailed it is. They are reported too, since a content bias is a bias, but no encoding step can remove them; read which
+cue is meant before calling a set leaky.
+
+Conventions:
+
+- AUC is never folded to the upper half. The direction is learnt on the training folds, so an AUC below 0.5 says that
+  what held for some sources is wrong for the others. A cue that is constant has exactly 0.5. Leaky means *above* 0.6.
+- Folds keep sources together ("source": what tells fakes from reals of sources never seen), or split by image ("image":
+  what tells them apart where training and test share sources). Where a label has a single source only the latter can be
+  asked, and the result says so. Only images of the same fold are compared, so that the folds' different offsets cannot
+  fake a separation.
+- Intervals resample sources within each label. Where a label has one source, its images are resampled instead, and the
+  result says so: such an interval covers other images of this source, not other sources. With fewer than about ten
+  sources a bootstrap interval is too narrow; `clusters` says how many there were.
+
+Taught in: notebook 00.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.compose import make_column_transformer
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+from helpers.data.images import Image, ImageError, ImageInfo, decode, probe, read_bytes
+from helpers.data.manifest import ManifestError, resolve
+from helpers.data.protocol import Protocol, matched_bytes
+from helpers.data.seeds import item_generator
+from helpers.evaluation.metrics import Interval, auc_interval
+
+__all__ = [
+    "CONTAINER_CUES",
+    "CONTENT_CUES",
+    "CUES",
+    "LEAKY_ABOVE",
+    "VIEWS",
+    "AuditReport",
+    "CueResult",
+    "audit",
+    "file_features",
+    "leak_auc",
+    "original_features",
+]
+
+CONTAINER_CUES = ("format", "size", "quantisation", "subsampling", "metadata")
+CONTENT_CUES = ("bytes", "colour")
+CUES = CONTAINER_CUES + CONTENT_CUES
+VIEWS = ("as it lies", "after matching", "as the originals lay")
+LEAKY_ABOVE = 0.6
+
+_FOLDS = 5
+_FREQUENT = 2  # an exact value is worth a column of its own from this many images on
+_PREFIX = "cue_"
+
+
+@dataclass(frozen=True)
+class CueResult:
+    """What one cue tells in one view of the data.
+
+    Attributes:
+        view: One of `VIEWS`.
+        cue: The cue; "container" and "all" join the container cues, and all cues.
+        kind: "container" or "content" ("all" counts as content).
+        auc: Leak AUC with its interval; `auc.n` counts clusters.
+        folds: "source" or "image": what cross-validation kept together; "none" for a fixed rule.
+        clusters: "source", "image" or "mixed": what the bootstrap resampled.
+        leaky: Whether the AUC lies above `LEAKY_ABOVE`.
+    """
+
+    view: str
+    cue: str
+    kind: str
+    auc: Interval
+    folds: str
+    clusters: str
+    leaky: bool
+
+
+@dataclass(frozen=True)
+class AuditReport:
+    """All cues in all views of one data set.
+
+    Attributes:
+        results: One entry per view and cue.
+        images: Number of images audited.
+        real: How many of them are real.
+        fake: How many of them are fake.
+        skipped: Images that are smaller than the crop and have no matched view.
+        protocol: Last steps of the matched view.
+        seed: Seed of crops, folds and draws.
+    """
+
+    results: tuple[CueResult, ...]
+    images: int
+    real: int
+    fake: int
+    skipped: int
+    protocol: Protocol
+    seed: int
+
+    @property
+    def leaky_cues(self) -> tuple[str, ...]:
+        """Cues that still tell the labels apart after matching, each by its name."""
+        names = (*CUES, "container")
+        return tuple(r.cue for r in self.results if r.view == VIEWS[1] and r.leaky and r.cue in names)
+
+    def result(self, view: str, cue: str) -> CueResult:
+        """Look one result up.
+
+        Args:
+            view: One of `VIEWS`.
+            cue: Name of the cue.
+
+        Returns:
+            The result.
+
+        Raises:
+            KeyError: There is no such result.
+        """
+        for found in self.results:
+            if (found.view, found.cue) == (view, cue):
+                return found
+        raise KeyError((view, cue))
+
+    def to_frame(self) -> pd.DataFrame:
+        """Lay the results out as a table.
+
+        Returns:
+            One row per view and cue: view, cue, kind, auc, low, high, folds, clusters (kind and number), leaky.
+        """
+        rows = [
+            {"view": r.view, "cue": r.cue, "kind": r.kind, "auc": r.auc.value, "low": r.auc.low, "high": r.auc.high,
+             "folds": r.folds, "clusters": f"{r.auc.n} ({r.clusters})", "leaky": r.leaky}
+            for r in self.results
+        ]  # fmt: skip
+        return pd.DataFrame(rows)
+
+    def to_dict(self) -> dict[str, object]:
+        """Turn the report into plain values for JSON.
+
+        Returns:
+            The attributes, and `leaky_cues`.
+        """
+        return {**asdict(self), "leaky_cues": list(self.leaky_cues), "leaky_above": LEAKY_ABOVE}
+
+
+# From files to cues: one row per image, columns "cue_<cue>_<detail>"; text is categorical, numbers are numeric
+
+
+def file_features(info: ImageInfo, img: Image) -> dict[str, object]:
+    """Collect what the trivial cues read of one file.
+
+    Args:
+        info: What the file says about itself.
+        img: Its pixels, uint8 (3, H, W).
+
+    Returns:
+        Features by column name; see the module's table.
+    """
+    tables = info.quantisation
+    red, green, blue = img.numpy().mean(axis=(1, 2)).tolist()
+    return {
+        "cue_format_name": info.format,
+        **_size_features(info.width, info.height),
+        "cue_quantisation_tables": "none" if tables is None else str(hash(tables)),
+        "cue_quantisation_mean": 0.0 if tables is None else float(np.log(np.mean(tables[0]))),
+        "cue_subsampling_name": str(info.subsampling),
+        "cue_metadata_blocks": "+".join(info.metadata) or "none",
+        "cue_metadata_count": float(len(info.metadata)),
+        "cue_bytes_log": float(np.log(info.file_bytes)),
+        "cue_bytes_per_pixel_log": float(np.log(info.file_bytes / (info.width * info.height))),
+        "cue_colour_red": red,
+        "cue_colour_green": green,
+        "cue_colour_blue": blue,
+    }
+
+
+def _size_features(width: int, height: int) -> dict[str, object]:
+    return {
+        "cue_size_exact": f"{width}x{height}",
+        "cue_size_log_width": float(np.log(width)),
+        "cue_size_log_height": float(np.log(height)),
+        "cue_size_square": float(width == height),
+        "cue_size_multiple": float(width % 64 == 0 and height % 64 == 0),
+    }
+
+
+def original_features(df: pd.DataFrame) -> pd.DataFrame | None:
+    """Collect what a manifest's `orig_*` columns tell of the files that its images were cut from.
+
+    Args:
+        df: Manifest; used are orig_format, orig_width, orig_height and orig_quality (a JPEG quality, or empty).
+
+    Returns:
+        Features by column name, one row per image; None where the manifest lacks a column.
+    """
+    if not {"orig_format", "orig_width", "orig_height", "orig_quality"} <= set(df):
+        return None
+    sizes = zip(df["orig_width"].astype(int), df["orig_height"].astype(int), strict=True)
+    features = pd.DataFrame([_size_features(width, height) for width, height in sizes], index=df.index)
+    features.insert(0, "cue_format_name", df["orig_format"])
+    quality = pd.to_numeric(df["orig_quality"], errors="coerce")
+    features["cue_quality_known"] = quality.notna().astype(float)
+    features["cue_quality_value"] = quality.fillna(0.0)
+    return features
+
+
+def _read_features(
+    df: pd.DataFrame, root: str | Path | None, protocol: Protocol, seed: int, progress: Callable[..., Iterable[str]]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Read and decode every file once; return the features as it lies, and after matching save for too small ones."""
+    lies, matched = [], {}
+    for row, path in enumerate(progress(df["path"].tolist())):
+        data = read_bytes(resolve(path, root))
+        img = decode(data, path)
+        lies.append(file_features(probe(data, path), img))
+        if min(img.shape[1:]) >= protocol.crop:
+            view = matched_bytes(img, protocol, item_generator(seed, 0, row))
+            matched[row] = file_features(probe(view, path), decode(view, path))
+    return pd.DataFrame(lies), pd.DataFrame.from_dict(matched, orient="index")
+
+
+# From cues to AUC
+
+
+def leak_auc(
+    features: pd.DataFrame,
+    labels: NDArray[np.int64],
+    sources: NDArray[np.str_],
+    *,
+    folds_by: str = "source",
+    seed: int = 0,
+    n_draws: int = 1000,
+) -> tuple[Interval, str, str]:
+    """Measure how well features alone tell fake from real.
+
+    Args:
+        features: (N, F) text columns are one-hot encoded (values that occur once share one column), number columns
+            standardised.
+        labels: (N,) 0 real, 1 fake; at least two of each.
+        sources: (N,) source of each image.
+        folds_by: What cross-validation keeps together: "source" where possible, or "image".
+        seed: Seed of folds and bootstrap.
+        n_draws: Bootstrap draws.
+
+    Returns:
+        AUC with interval, what the folds kept together, what the bootstrap resampled; see the module's conventions.
+
+    Raises:
+        ManifestError: A label has fewer than two images, or `folds_by` is neither.
+
+    Taught in: notebook 00.
+    """
+    if np.bincount(labels, minlength=2).min() < 2:
+        raise ManifestError("an audit needs at least two real and two fake images")
+    if folds_by not in ("source", "image"):
+        raise ManifestError(f"folds are made by source or by image, not by {folds_by}")
+    folds, kept = _folds(labels, sources, folds_by, seed)
+    scores = _out_of_fold_scores(features, labels, folds)
+    groups, clusters = _clusters(labels, sources)
+    return auc_interval(labels, scores, groups, blocks=folds, n_draws=n_draws, seed=seed), kept, clusters
+
+
+def _folds(
+    labels: NDArray[np.int64], sources: NDArray[np.str_], folds_by: str, seed: int
+) -> tuple[NDArray[np.int64], str]:
+    """Number the cross-validation folds: by source if every label can be in two or more of them, else by image."""
+    folds = np.zeros(len(labels), np.int64)
+    count = min(_FOLDS, *(len(np.unique(sources[labels == label])) for label in (0, 1)))
+    if folds_by == "source" and count >= 2:
+        grouped = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
+        for number, (_, test) in enumerate(grouped.split(labels, labels, sources)):
+            folds[test] = number
+        if all(len(np.unique(labels[folds == number])) == 2 for number in range(count)):
+            return folds, "source"
+    single = StratifiedKFold(min(_FOLDS, int(np.bincount(labels).min())), shuffle=True, random_state=seed)
+    for number, (_, test) in enumerate(single.split(labels, labels)):
+        folds[test] = number
+    return folds, "image"
+
+
+def _clusters(labels: NDArray[np.int64], sources: NDArray[np.str_]) -> tuple[NDArray[np.str_], str]:
+    """Name the bootstrap clusters: sources, or single images for a label that has one source only."""
+    groups = sources.astype(object)
+    alone = [label for label in (0, 1) if len(np.unique(sources[labels == label])) < 2]
+    for label in alone:
+        groups[labels == label] = [f"image {row}" for row in np.flatnonzero(labels == label)]
+    return groups.astype(str), ("source", "mixed", "image")[len(alone)]
+
+
+def _out_of_fold_scores(
+    features: pd.DataFrame, labels: NDArray[np.int64], folds: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Score each image by a logistic regression that was fitted on the other folds."""
+    features = features.loc[:, (features != features.iloc[0]).any()]
+    if features.shape[1] == 0:
+        return np.zeros(len(labels))  # nothing varies, so nothing can be told
+    texts = [column for column in features if not pd.api.types.is_numeric_dtype(features[column])]
+    numbers = [column for column in features if column not in texts]
+    # Encoding looks at no label, so it may see all images at once; only the regression is fitted fold by fold.
+    encode = make_column_transformer((OneHotEncoder(min_frequency=_FREQUENT), texts), (StandardScaler(), numbers))
+    encoded = encode.fit_transform(features)
+    scores = np.zeros(len(labels))
+    for fold in np.unique(folds):
+        test = folds == fold
+        model = LogisticRegression(class_weight="balanced", max_iter=1000).fit(encoded[~test], labels[~test])
+        # Rounded, so that equal features tie exactly whatever the order of the sums inside.
+        scores[test] = np.round(model.decision_function(encoded[test]), 9)
+    return scores
+
+
+@dataclass(frozen=True)
+class _Settings:
+    folds_by: str
+    seed: int
+    n_draws: int
+
+
+def _results(
+    view: str, features: pd.DataFrame, labels: NDArray[np.int64], sources: NDArray[np.str_], settings: _Settings
+) -> list[CueResult]:
+    """Measure every cue of one view, alone and joined."""
+    columns = {cue: [c for c in map(str, features) if c.startswith(f"{_PREFIX}{cue}_")] for cue in _cue_names(features)}
+    columns["container"] = [column for cue in columns if cue not in CONTENT_CUES for column in columns[cue]]
+    if any(cue in CONTENT_CUES for cue in columns):
+        columns["all"] = list(map(str, features))
+    results = []
+    for cue, used in columns.items():
+        area, kept, clusters = leak_auc(features[used], labels, sources, **asdict(settings))
+        kind = "content" if cue in (*CONTENT_CUES, "all") else "container"
+        results.append(CueResult(view, cue, kind, area, kept, clusters, area.value > LEAKY_ABOVE))
+    return results
+
+
+def _cue_names(features: pd.DataFrame) -> list[str]:
+    return list(dict.fromkeys(str(column).removeprefix(_PREFIX).split("_")[0] for column in features))
+
+
+def _png_rule(df: pd.DataFrame, labels: NDArray[np.int64], sources: NDArray[np.str_], settings: _Settings) -> CueResult:
+    """Measure the fixed rule "the original was a PNG, so it is fake"; nothing is fitted."""
+    groups, clusters = _clusters(labels, sources)
+    scores = (df["orig_format"] == "PNG").to_numpy(float)
+    area = auc_interval(labels, scores, groups, n_draws=settings.n_draws, seed=settings.seed)
+    return CueResult(VIEWS[2], "is it a PNG", "container", area, "none", clusters, area.value > LEAKY_ABOVE)
+
+
+def audit(
+    df: pd.DataFrame,
+    root: str | Path | None,
+    protocol: Protocol | None = None,
+    *,
+    folds_by: str = "source",
+    seed: int = 0,
+    n_draws: int = 1000,
+    progress: Callable[..., Iterable[str]] = iter,
+) -> AuditReport:
+    """Audit a data set: the leak AUC of every cue, as it lies, after matching, and as the originals lay.
+
+    Args:
+        df: Manifest with real and fake images.
+        root: Folder of its relative paths.
+        protocol: Last steps of the matched view; the default protocol when None.
+        folds_by: What cross-validation keeps together: "source" where possible, or "image".
+        seed: Seed of crops, encoder settings, folds and bootstrap.
+        n_draws: Bootstrap draws.
+        progress: Wraps the list of paths, such as `tqdm`.
+
+    Returns:
+        The report. The third view is present only where the manifest has `orig_*` columns.
+
+    Raises:
+        ImageError: A file is missing or damaged.
+        ManifestError: A label has fewer than two images (in the matched view: of sufficient size).
+
+    Taught in: notebook 00.
+    """
+    protocol, settings = Protocol() if protocol is None else protocol, _Settings(folds_by, seed, n_draws)
+    df = df.reset_index(drop=True)
+    labels, sources = (df["label"] == "fake").to_numpy().astype(np.int64), df["source"].to_numpy(str)
+    if np.bincount(labels, minlength=2).min() < 2:
+        raise ManifestError("an audit needs at least two real and two fake images")
+    lies, matched = _read_features(df, root, protocol, seed, progress)
+    kept = matched.index.to_numpy(np.int64)
+    results = _results(VIEWS[0], lies, labels, sources, settings)
+    if len(kept) == 0:
+        raise ImageError("audit", f"no image is as large as the crop of {protocol.crop} pixels")
+    results += _results(VIEWS[1], matched, labels[kept], sources[kept], settings)
+    originals = original_features(df)
+    if originals is not None:
+        results += _results(VIEWS[2], originals, labels, sources, settings)
+        results.append(_png_rule(df, labels, sources, settings))
+    real = int((labels == 0).sum())
+    return AuditReport(tuple(results), len(df), real, len(df) - real, len(df) - len(kept), protocol, seed)

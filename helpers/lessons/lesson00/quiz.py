@@ -1,0 +1,187 @@
+"""The two-alternative quiz of lesson 00: which of two pictures is the photograph?
+
+Answering about pairs removes the question of where to draw the line: a guesser is right half of the time, whatever the
+share of fakes. The share of right answers is shown with its Wilson interval.
+
+Taught in: notebook 00.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+
+import ipywidgets
+import matplotlib.pyplot as plt
+import numpy as np
+
+from helpers.course.figures import figure_html, image_grid, webp_bytes
+from helpers.course.widgets import display_widget
+from helpers.data.images import Image
+from helpers.data.protocol import Protocol, matched_view
+from helpers.data.seeds import item_generator
+from helpers.errors import NaturalTracesError
+from helpers.evaluation.metrics import Interval, wilson_interval
+
+__all__ = ["Pair", "QuizError", "TwoAlternativeQuiz", "quiz_pairs"]
+
+Pair = tuple[Image, Image]
+"""Photograph and copy: the same crop, with the same last steps."""
+
+SIDES = ("left", "right")
+
+
+class QuizError(NaturalTracesError):
+    """A quiz without pairs, or an answer that is no side."""
+
+
+def quiz_pairs(
+    photographs: Sequence[Image], copies: Sequence[Image], *, protocol: Protocol | None = None, seed: int = 0
+) -> list[Pair]:
+    """Give each photograph and its copy the same last steps, down to the encoder's settings.
+
+    Args:
+        photographs: uint8 (3, H, W) each, at least as large as the protocol's crop.
+        copies: As many, each showing the same scene at the same size.
+        protocol: Last steps; 64-pixel crops with the default encoding when None.
+        seed: Seed of crops and encoder settings.
+
+    Returns:
+        Pairs, each uint8 (3, crop, crop).
+
+    Raises:
+        QuizError: A photograph has no copy, or one of another size.
+    """
+    if [img.shape for img in photographs] != [copy.shape for copy in copies]:
+        raise QuizError("every photograph needs one copy of its size")
+    protocol, pairs = protocol or Protocol(crop=64), []
+    for number, both in enumerate(zip(photographs, copies, strict=True)):
+        photograph, copy = (matched_view(img, protocol, item_generator(seed, 0, number)) for img in both)
+        pairs.append((photograph, copy))
+    return pairs
+
+
+class TwoAlternativeQuiz:
+    """Pairs, answers and the score; `show` makes a widget of it.
+
+    Args:
+        pairs: Photograph and copy of each question.
+        seed: Seed of the side on which each photograph is shown.
+        zoom: Whole-number magnification of the pictures.
+
+    Raises:
+        QuizError: There are no pairs.
+    """
+
+    def __init__(self, pairs: Sequence[Pair], *, seed: int = 0, zoom: int = 3) -> None:
+        if not pairs:
+            raise QuizError("a quiz needs at least one pair")
+        self.pairs, self.zoom = list(pairs), zoom
+        self.truth = [SIDES[side] for side in np.random.default_rng(seed).integers(0, 2, len(pairs))]
+        self.answers: list[str] = []
+
+    @property
+    def right(self) -> int:
+        """Number of right answers so far."""
+        return sum(answer == truth for answer, truth in zip(self.answers, self.truth, strict=False))
+
+    @property
+    def finished(self) -> bool:
+        """Whether every pair has been answered."""
+        return len(self.answers) == len(self.pairs)
+
+    def answer(self, side: str) -> bool:
+        """Answer the next pair.
+
+        Args:
+            side: "left" or "right": where the photograph is.
+
+        Returns:
+            Whether that is right.
+
+        Raises:
+            QuizError: All pairs are answered, or `side` is neither.
+        """
+        if self.finished or side not in SIDES:
+            raise QuizError("all pairs are answered" if self.finished else f"answer left or right, not {side}")
+        self.answers.append(side)
+        return side == self.truth[len(self.answers) - 1]
+
+    def score(self) -> Interval | None:
+        """Compute the share of right answers.
+
+        Returns:
+            Share with its 95 % Wilson interval; None before the first answer.
+        """
+        return wilson_interval(self.right, len(self.answers)) if self.answers else None
+
+    def summary(self) -> str:
+        """Say how the quiz stands.
+
+        Returns:
+            One or two sentences.
+        """
+        score = self.score()
+        if score is None:
+            return f"No answers yet; {len(self.pairs)} pairs are waiting."
+        interval = f"95 % interval {score.low:.0%} to {score.high:.0%}"
+        told = f"{self.right} of {score.n} right: {score.value:.0%}, {interval}."
+        return f"{told} {_verdict(score)}" if self.finished else told
+
+    def picture(self, number: int, *, reveal: bool = False) -> str:
+        """Draw one pair as HTML.
+
+        Args:
+            number: Number of the pair, from 0.
+            reveal: Whether to write below each picture what it is.
+
+        Returns:
+            HTML with alt text.
+        """
+        photograph, copy = self.pairs[number]
+        names = {"photograph": photograph, "copy": copy}
+        order = list(names) if self.truth[number] == "left" else list(reversed(names))
+        labels = [f"{side}: {name}" if reveal else side for side, name in zip(SIDES, order, strict=True)]
+        fig = image_grid([names[name] for name in order], labels, columns=2, zoom=self.zoom)
+        markup = figure_html(
+            webp_bytes(fig), f"Pair {number + 1} of {len(self.pairs)}: two crops of one scene, side by side."
+        )
+        plt.close(fig)
+        return markup
+
+    def widget(self) -> ipywidgets.VBox:
+        """Make the interactive form.
+
+        Returns:
+            Picture, two buttons, and the score.
+        """
+        buttons = [ipywidgets.Button(description=f"The {side} one is the photograph") for side in SIDES]
+        for button in buttons:
+            button.layout.width = "auto"
+        picture, said = ipywidgets.HTML(self.picture(0)), ipywidgets.HTML(self.summary())
+
+        def clicked(side: str, _button: object) -> None:
+            number = len(self.answers)
+            verdict = "Right" if self.answer(side) else "Wrong"
+            said.value = (
+                f"{verdict}: the photograph of pair {number + 1} was on the {self.truth[number]}. {self.summary()}"
+            )
+            picture.value = self.picture(number, reveal=True) if self.finished else self.picture(number + 1)
+            for button in buttons:
+                button.disabled = self.finished
+
+        for side, button in zip(SIDES, buttons, strict=True):
+            button.on_click(partial(clicked, side))
+        return ipywidgets.VBox([picture, ipywidgets.HBox(buttons), said])
+
+    def show(self) -> None:
+        """Display the quiz; where no kernel runs, its first pair."""
+        note = (
+            f"Interactive in JupyterLab: run this cell, then say of each of {len(self.pairs)} pairs "
+            "which picture is the photograph; the score appears below the buttons."
+        )
+        display_widget(self.widget(), self.picture(0), note)
+
+
+def _verdict(score: Interval) -> str:
+    if score.low > 0.5:
+        return "That is above guessing."
+    return "That is below guessing." if score.high < 0.5 else "Guessing is not excluded."

@@ -1,0 +1,1 @@
+"""Lesson 01: What do all photographs share?"""

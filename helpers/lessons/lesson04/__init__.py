@@ -1,0 +1,1 @@
+"""Lesson 04: How do we carry traces into a detector?"""

@@ -1,0 +1,258 @@
+"""Exercises of lesson 05: trustworthiness from ranks, neighbour purity, and new images on an old map."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.decomposition import PCA
+
+from helpers.course.compare import agrees, difference
+from helpers.course.exercises import Exercise, Function, Property, WrongAnswer, check, register
+
+__all__ = ["EXERCISES", "check"]
+
+Floats = NDArray[np.float64]
+Test = Callable[[Function], str | None]
+
+# 5.1 · Trustworthiness from ranks
+
+FORGIVE = "A neighbour on the map whose rank in the embedding is at most k costs nothing: only what exceeds k counts."
+ROLES = "Who are the suspects? The neighbours on the map; their ranks in the embedding are the evidence."
+ITSELF = "Is every image its own nearest neighbour in your list? Leave it out, so that its nearest other has rank 1."
+
+
+def trust_from_ranks(embedding_distances: Floats, map_distances: Floats, k: int) -> float:
+    """Reference: trustworthiness of a map by the ranks of its neighbours.
+
+    Args:
+        embedding_distances: (N, N), of all pairs in the embedding; 0 on the diagonal only.
+        map_distances: (N, N), of all pairs on the map; 0 on the diagonal only.
+        k: Size of the neighbourhood, below N / 2.
+
+    Returns:
+        Number in [0, 1].
+    """
+    count = len(embedding_distances)
+    ranks = embedding_distances.argsort(axis=1).argsort(axis=1)
+    near = map_distances.argsort(axis=1)[:, 1 : k + 1]
+    excess = np.take_along_axis(ranks, near, axis=1) - k
+    return float(1 - 2 * excess.clip(min=0).sum() / (count * k * (2 * count - 3 * k - 1)))
+
+
+def _distances(rows: Floats) -> Floats:
+    return np.asarray(np.linalg.norm(rows[:, None] - rows[None], axis=2), np.float64)
+
+
+def _folded(seed: int = 0, count: int = 60) -> tuple[Floats, Floats, int]:
+    """A square of points, and a map that keeps one of its sides: strangers come together, few neighbours part."""
+    rows = np.random.default_rng(seed).uniform(size=(count, 2))
+    return _distances(rows), _distances(rows[:, :1]), 5
+
+
+def _perfect(attempt: Function) -> str | None:
+    embedding, _, k = _folded()
+    return difference(attempt(embedding, embedding * 3, k), 1.0)
+
+
+def _folds_cost_trust(attempt: Function) -> str | None:
+    """On a folded map trust is below continuity; the attempt must say which is which."""
+    embedding, flat, k = _folded()
+    trust, continuity = float(attempt(embedding, flat, k)), float(attempt(flat, embedding, k))
+    return None if trust < continuity else f"folding gave {trust:.3f}, unfolding {continuity:.3f}, expected less"
+
+
+def _all_ranks_cost(embedding_distances: Floats, map_distances: Floats, k: int) -> float:
+    count = len(embedding_distances)
+    ranks = embedding_distances.argsort(axis=1).argsort(axis=1)
+    near = map_distances.argsort(axis=1)[:, 1 : k + 1]
+    return float(1 - 2 * np.take_along_axis(ranks, near, axis=1).sum() / (count * k * (2 * count - 3 * k - 1)))
+
+
+def _with_itself(embedding_distances: Floats, map_distances: Floats, k: int) -> float:
+    count = len(embedding_distances)
+    ranks = embedding_distances.argsort(axis=1).argsort(axis=1)
+    excess = np.take_along_axis(ranks, map_distances.argsort(axis=1)[:, :k], axis=1) - k
+    return float(1 - 2 * excess.clip(min=0).sum() / (count * k * (2 * count - 3 * k - 1)))
+
+
+TRUST = Exercise(
+    id="5.1",
+    title="Trustworthiness from ranks",
+    reference=trust_from_ranks,
+    properties=(
+        Property("an enlarged copy is fully trusted", _perfect, hint=FORGIVE),
+        Property("a folded map is trusted less than it is continuous", _folds_cost_trust, hint=ROLES),
+        Property("agrees with the reference", agrees(trust_from_ranks, lambda: _folded(3)), hint=ITSELF),
+    ),
+    wrong_answers=(
+        WrongAnswer("every rank costs", _all_ranks_cost, hint=FORGIVE),
+        WrongAnswer("map and embedding exchanged", lambda e, m, k: trust_from_ranks(m, e, k), hint=ROLES),
+        WrongAnswer("an image is its own neighbour", _with_itself, hint=ITSELF),
+    ),
+)
+
+# 5.2 · Neighbours from elsewhere
+
+NEAREST = "Which end of the sorted similarities holds the nearest? `argsort` puts the smallest first."
+SAME_PHOTOGRAPH = "Crops of one photograph resemble each other whatever the detector learnt: forbid all of them."
+FILL = "Forbid first, then take the nearest k: every image has k neighbours, all from other photographs."
+
+
+def purity_elsewhere(similarities: Floats, labels: NDArray[Any], photographs: NDArray[Any], k: int) -> float:
+    """Reference: mean share of the k nearest images of other photographs that have the image's own label.
+
+    Args:
+        similarities: (N, N), higher is nearer.
+        labels: (N,) names.
+        photographs: (N,) names; images of one name are never each other's neighbours.
+        k: Size of the neighbourhood.
+
+    Returns:
+        Number in [0, 1].
+    """
+    allowed = np.where(photographs[:, None] == photographs[None, :], -np.inf, similarities)
+    near = np.argsort(-allowed, axis=1, kind="stable")[:, :k]
+    return float((labels[near] == labels[:, None]).mean())
+
+
+def _clusters(
+    labels: str, photographs: str, seed: int = 0, repeats: int = 6
+) -> tuple[Floats, NDArray[Any], NDArray[Any], int]:
+    """Tight clusters of directions, one per letter; each cluster's label and photograph are given by letters."""
+    rng = np.random.default_rng(seed)
+    centres = np.linalg.qr(rng.normal(size=(12, 12)))[0][: len(labels)]
+    rows = np.repeat(centres, repeats, axis=0) + 0.02 * rng.normal(size=(repeats * len(labels), 12))
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    spread = [np.repeat(list(letters), repeats) for letters in (labels, photographs)]
+    return rows @ rows.T, spread[0], spread[1], 4
+
+
+def _own_cluster(attempt: Function) -> str | None:
+    """Every image a photograph of its own, every cluster a label: most neighbours agree."""
+    similarities, labels, _, k = _clusters("abc", "xyz")
+    found = float(attempt(similarities, labels, np.arange(len(labels)), k))
+    return None if found > 0.5 else f"expected nearly 1, got {found:.2f}"
+
+
+def _other_photographs(attempt: Function) -> str | None:
+    """Each label has one photograph, so that every admitted neighbour has another label."""
+    return difference(attempt(*_clusters("abc", "xyz")), 0.0)
+
+
+def _always_k(attempt: Function) -> str | None:
+    """One label everywhere: all of the k neighbours agree, however many crops were forbidden."""
+    return difference(attempt(*_clusters("aaa", "xyz")), 1.0)
+
+
+def _mixed() -> tuple[Floats, NDArray[Any], NDArray[Any], int]:
+    rng = np.random.default_rng(5)
+    rows = rng.normal(size=(60, 8))
+    return rows @ rows.T, rng.choice(["real", "fake"], 60), rng.choice(list("abcdefghij"), 60), 7
+
+
+def _only_itself(similarities: Floats, labels: NDArray[Any], photographs: NDArray[Any], k: int) -> float:
+    return purity_elsewhere(similarities, labels, np.arange(len(labels)), k)
+
+
+def _forbidden_last(similarities: Floats, labels: NDArray[Any], photographs: NDArray[Any], k: int) -> float:
+    near = np.argsort(-similarities, axis=1, kind="stable")[:, :k]
+    admitted = photographs[near] != photographs[:, None]
+    return float(((labels[near] == labels[:, None]) & admitted).mean())
+
+
+PURITY = Exercise(
+    id="5.2",
+    title="Neighbours from elsewhere",
+    reference=purity_elsewhere,
+    properties=(
+        Property("tight clusters of one label are pure", _own_cluster, hint=NEAREST),
+        Property("crops of one photograph do not count", _other_photographs, hint=SAME_PHOTOGRAPH),
+        Property("k neighbours remain", _always_k, hint=FILL),
+        Property("agrees with the reference", agrees(purity_elsewhere, _mixed), hint="Take the mean over all N * k."),
+    ),
+    wrong_answers=(
+        WrongAnswer("the farthest", lambda s, *rest: purity_elsewhere(-s, *rest), hint=NEAREST),
+        WrongAnswer("only the image itself is forbidden", _only_itself, hint=SAME_PHOTOGRAPH),
+        WrongAnswer("forbidden neighbours are dropped afterwards", _forbidden_last, hint=FILL),
+    ),
+)
+
+# 5.3 · New images on an old map
+
+OLD_MEAN = "From which mean do you measure? The map belongs to the old images: a new image must not move its centre."
+OLD_AXES = "The axes belong to the old images too: the place of an image must not depend on who comes with it."
+NO_SCALING = "A projection keeps lengths along its axes: do not divide by the singular values."
+
+
+def pca_places(old: Floats, new: Floats) -> Floats:
+    """Reference: places of new rows on the plane of the two main axes of old rows.
+
+    Args:
+        old: (N, D), what the map is made of.
+        new: (M, D), what is placed on it.
+
+    Returns:
+        (M, 2); the sign of each column is free.
+    """
+    return np.asarray(PCA(2, svd_solver="full").fit(old).transform(new), np.float64)
+
+
+def _rows(seed: int = 0) -> tuple[Floats, Floats]:
+    """Old rows around one centre, new rows around another."""
+    rng = np.random.default_rng(seed)
+    mixing = rng.normal(size=(6, 6)) * np.array([3, 2, 1, 0.5, 0.3, 0.1])[:, None]
+    return rng.normal(size=(40, 6)) @ mixing + 1, rng.normal(size=(9, 6)) @ mixing + 3
+
+
+def _places(attempt: Function, old: Floats, new: Floats) -> Floats:
+    return np.abs(np.asarray(attempt(old, new), np.float64))
+
+
+def _one_stays_away(attempt: Function) -> str | None:
+    old, new = _rows()
+    found = _places(attempt, old, new[:1])
+    return difference(found, np.abs(pca_places(old, new[:1])), 1e-6) if np.allclose(found, 0) else None
+
+
+def _company_is_free(attempt: Function) -> str | None:
+    old, new = _rows()
+    return difference(_places(attempt, old, new)[:1], _places(attempt, old, new[:1]), 1e-6)
+
+
+def _same_places(attempt: Function) -> str | None:
+    old, new = _rows(4)
+    return difference(_places(attempt, old, new), np.abs(pca_places(old, new)), 1e-6)
+
+
+def _own_mean(old: Floats, new: Floats) -> Floats:
+    return pca_places(old - old.mean(0), new - new.mean(0))
+
+
+def _joint(old: Floats, new: Floats) -> Floats:
+    return pca_places(np.concatenate([old, new]), new)
+
+
+def _whitened(old: Floats, new: Floats) -> Floats:
+    return np.asarray(PCA(2, svd_solver="full", whiten=True).fit(old).transform(new), np.float64)
+
+
+PLACES = Exercise(
+    id="5.3",
+    title="New images on an old map",
+    reference=pca_places,
+    properties=(
+        Property("a single far image does not land in the middle", _one_stays_away, hint=OLD_MEAN),
+        Property("an image's place does not depend on its company", _company_is_free, hint=OLD_AXES),
+        Property("agrees with the reference, up to signs", _same_places, hint=NO_SCALING),
+    ),
+    wrong_answers=(
+        WrongAnswer("measured from the mean of the new", _own_mean, hint=OLD_MEAN),
+        WrongAnswer("axes of old and new together", _joint, hint=OLD_AXES),
+        WrongAnswer("divided by the spread", _whitened, hint=NO_SCALING),
+    ),
+)
+
+EXERCISES = (TRUST, PURITY, PLACES)
+
+register(EXERCISES)

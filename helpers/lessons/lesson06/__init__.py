@@ -1,0 +1,1 @@
+"""Lesson 06: Does it hold for generators it never saw?"""

@@ -1,0 +1,1 @@
+"""Lesson 07: What survives the trip through the internet?"""
