@@ -13,7 +13,7 @@ import torch
 from tiny_course import REGISTRY
 
 from helpers.course import NOTEBOOKS, PROJECT, lesson_number
-from helpers.course.compare import agrees, difference, has_shape, in_range, unchanged_by
+from helpers.course.compare import agrees, difference, has_shape, in_range, unchanged_by, unlike
 from helpers.course.exercises import (
     ERROR_HINT,
     NO_RETURN_HINT,
@@ -29,6 +29,7 @@ from helpers.errors import NaturalTracesError
 from helpers.lessons.registry import all_exercises
 
 COURSE = all_exercises()
+RIGHT_ANSWERS = [(exercise, right) for exercise in COURSE for right in exercise.right_answers]
 WRONG_ANSWERS = [(exercise, wrong) for exercise in COURSE for wrong in exercise.wrong_answers]
 
 
@@ -159,6 +160,13 @@ def test_a_stub_is_not_attempted(exercise: Exercise) -> None:
 
 
 @pytest.mark.parametrize(
+    ("exercise", "right"), RIGHT_ANSWERS, ids=[f"{exercise.id}-{right.name}" for exercise, right in RIGHT_ANSWERS]
+)
+def test_every_right_answer_in_another_style_passes(exercise: Exercise, right: object) -> None:
+    assert examine(exercise, right.function) == Result("passed")
+
+
+@pytest.mark.parametrize(
     ("exercise", "wrong"), WRONG_ANSWERS, ids=[f"{exercise.id}-{wrong.name}" for exercise, wrong in WRONG_ANSWERS]
 )
 def test_every_wrong_answer_is_rejected_with_its_own_hint(exercise: Exercise, wrong: object) -> None:
@@ -171,7 +179,7 @@ def test_every_wrong_answer_is_rejected_with_its_own_hint(exercise: Exercise, wr
 def test_hints_belong_to_properties_and_answers_are_many_enough(exercise: Exercise) -> None:
     hints = [requirement.hint for requirement in exercise.properties]
     assert len(set(hints)) == len(hints), "every property needs a hint of its own"
-    assert 2 <= len(exercise.wrong_answers) <= 5
+    assert 2 <= len(exercise.wrong_answers) <= 12
     assert {wrong.hint for wrong in exercise.wrong_answers} <= {*hints, ERROR_HINT, NO_RETURN_HINT}
     assert len({wrong.hint for wrong in exercise.wrong_answers}) >= 2, "all wrong answers meet the same hint"
 
@@ -260,6 +268,7 @@ def ramp() -> tuple[torch.Tensor]:
         (in_range(ramp, 0, 1), lambda x: x, lambda x: x - 0.5),
         (in_range(ramp, 0, 1), lambda x: x, lambda x: x * float("nan")),
         (unchanged_by(ramp, lambda x: (x.flip(0),)), lambda x: x.sum(), lambda x: x[0]),
+        (unlike(torch.mean, ramp, "the mean"), lambda x: x.sum(), lambda x: x.sum() / len(x)),
     ],
 )
 def test_building_blocks_accept_and_reject(test: object, right: object, wrong: object) -> None:

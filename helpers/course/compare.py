@@ -138,3 +138,25 @@ def unchanged_by(
         return difference(attempt(*change(*inputs())), attempt(*inputs()), tolerance)
 
     return test
+
+
+def unlike(
+    mistake: Function, inputs: Callable[[], tuple[Any, ...]], what: str, tolerance: float = 1e-6
+) -> Callable[[Function], str | None]:
+    """Make a test: the attempt does not return what a known mistake returns; the mistake gets its own hint.
+
+    Args:
+        mistake: the mistaken function; on these inputs it must differ from the reference.
+        inputs: makes fresh, seeded arguments.
+        what: names the mistake; the sentence begins with "your result is that of".
+        tolerance: as in `difference`.
+
+    Returns:
+        A test for `Property`.
+    """
+
+    def test(attempt: Function) -> str | None:
+        same = difference(attempt(*inputs()), mistake(*inputs()), tolerance) is None
+        return f"your result is that of {what}" if same else None
+
+    return test

@@ -53,6 +53,19 @@ class WrongAnswer:
 
 
 @dataclass(frozen=True)
+class RightAnswer:
+    """A right answer in another style than the reference, kept to prove that it is accepted.
+
+    Attributes:
+        name: the style in words ("with loops").
+        function: the function.
+    """
+
+    name: str
+    function: Function
+
+
+@dataclass(frozen=True)
 class Exercise:
     """An exercise: its reference solution, what a right answer must fulfil, and mistakes that must be caught.
 
@@ -61,7 +74,8 @@ class Exercise:
         title: short title, as in the notebook's heading.
         reference: the solution that the rest of the notebook uses when the learner's is missing or wrong.
         properties: tested in this order; the first that fails is reported.
-        wrong_answers: two or three plausible mistakes.
+        wrong_answers: three or more plausible mistakes.
+        right_answers: two or more answers in other styles than the reference.
     """
 
     id: str
@@ -69,6 +83,7 @@ class Exercise:
     reference: Function
     properties: tuple[Property, ...]
     wrong_answers: tuple[WrongAnswer, ...]
+    right_answers: tuple[RightAnswer, ...] = ()
 
 
 @dataclass(frozen=True)
