@@ -95,8 +95,8 @@ def pipeline_alt(*highlights: str) -> str:
     """Describe the diagram in words, for `show`."""
     return (
         "Diagram in three rows. Stage 1: photographs, kept and broken views, encoder with two heads, natural traces. "
-        "Stage 2: photographs and some fakes, encoder, embedding and classifier, soft contrastive loss, which sees "
-        f"the traces too. Score: image, encoder, classifier and proximity, threshold. Filled: {' and '.join(highlights)}."
+        "Stage 2: photographs and some fakes, encoder, embedding and classifier, soft contrastive loss, which sees the "
+        f"traces too. Score: image, encoder, classifier and proximity, threshold. Filled: {' and '.join(highlights)}."
     )
 
 
