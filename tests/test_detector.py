@@ -14,7 +14,7 @@ from helpers.data.images import ImageError, encode_png, luminance
 from helpers.detectors.base import CARD, WEIGHTS, WINDOWS, Detector, windows
 from helpers.detectors.config import DetectorConfig, DetectorError, config_from, read_config
 from helpers.detectors.registry import DETECTORS, load_detector, make_detector
-from helpers.evaluation.metrics import fit_temperature, threshold_of_best_accuracy
+from helpers.evaluation.metrics import fit_platt, threshold_of_best_accuracy
 from helpers.training import StorageError
 
 SPECTRUM = DetectorConfig(detector="spectrum", size=32, jpeg=0.0)
@@ -147,7 +147,7 @@ def test_threshold_and_calibration_are_those_of_the_validation_images(tmp_path: 
     assert detector.learnt is train
     scores = detector.score(val.images())
     assert detector.threshold == threshold_of_best_accuracy(val.labels, scores)
-    assert detector.calibration == fit_temperature(val.labels, scores)
+    assert detector.calibration == fit_platt(val.labels, scores)
     expected = detector.calibration.apply(scores)
     assert np.array_equal(detector.probability(scores), expected)
     assert ((expected > 0) & (expected < 1)).all()

@@ -98,7 +98,7 @@ def test_temperature_agrees_with_logistic_regression(balanced: bool) -> None:
     inputs, labels = np.tile(scores, 2)[:, None], np.repeat([1, 0], len(truth))
     weights = np.concatenate([base * share, base * (1 - share)]) * 1000
     model = LogisticRegression(C=1e9, tol=1e-10, max_iter=10_000).fit(inputs, labels, sample_weight=weights)
-    found = metrics.fit_temperature(truth, scores, balanced=balanced)
+    found = metrics.fit_platt(truth, scores, balanced=balanced)
     assert found.scale == pytest.approx(model.coef_[0, 0], rel=1e-3)
     assert found.bias == pytest.approx(model.intercept_[0], rel=1e-3)
     assert found.apply(scores) == pytest.approx(model.predict_proba(scores[:, None])[:, 1], abs=1e-3)
@@ -106,19 +106,19 @@ def test_temperature_agrees_with_logistic_regression(balanced: bool) -> None:
 
 def test_temperature_finds_the_truth() -> None:
     # Reals N(5, 1), fakes N(7, 1), equally many: log odds are 2 * score - 12.
-    found = metrics.fit_temperature(*sample(40_000, 10_000))
+    found = metrics.fit_platt(*sample(40_000, 10_000))
     assert (found.scale, found.bias) == (pytest.approx(2, rel=0.05), pytest.approx(-12, rel=0.05))
     assert found.apply([[6.0]])[0, 0] == pytest.approx(0.5, abs=0.02)
-    assert metrics.TemperatureScaling(2.0, -1.0).apply([0.0, 3.0]) == pytest.approx(expit([-1, 5]))
+    assert metrics.PlattScaling(2.0, -1.0).apply([0.0, 3.0]) == pytest.approx(expit([-1, 5]))
 
 
 def test_temperature_of_hard_cases_is_finite() -> None:
-    perfect = metrics.fit_temperature([0, 0, 1, 1], [0.0, 1.0, 2.0, 3.0])
+    perfect = metrics.fit_platt([0, 0, 1, 1], [0.0, 1.0, 2.0, 3.0])
     assert 0 < perfect.scale < 20
-    assert metrics.fit_temperature([0, 0, 1, 1], [3.0, 2.0, 1.0, 0.0]).scale == 0
-    constant = metrics.fit_temperature([0, 0, 1], [4.0, 4.0, 4.0])
+    assert metrics.fit_platt([0, 0, 1, 1], [3.0, 2.0, 1.0, 0.0]).scale == 0
+    constant = metrics.fit_platt([0, 0, 1], [4.0, 4.0, 4.0])
     assert constant.apply([4.0])[0] == pytest.approx((1 / 4 + 2 / 3) / 2, abs=1e-4)  # mean of Platt's two targets
-    shifted = metrics.fit_temperature([0, 0, 1, 1], np.array([0.0, 1.0, 2.0, 3.0]) * 1e-6 + 1.0)
+    shifted = metrics.fit_platt([0, 0, 1, 1], np.array([0.0, 1.0, 2.0, 3.0]) * 1e-6 + 1.0)
     assert shifted.scale == pytest.approx(perfect.scale * 1e6, rel=1e-3)
 
 
@@ -138,7 +138,7 @@ def test_isotonic_agrees_with_scikit_learn(balanced: bool) -> None:
 def test_calibrations_survive_json() -> None:
     truth, scores = sample()
     for kind, found in (
-        (metrics.TemperatureScaling, metrics.fit_temperature(truth, scores)),
+        (metrics.PlattScaling, metrics.fit_platt(truth, scores)),
         (metrics.IsotonicCalibration, metrics.fit_isotonic(truth, scores)),
     ):
         again = kind(**json.loads(json.dumps(asdict(found))))
@@ -185,7 +185,7 @@ def test_calibrating_lowers_the_errors() -> None:
     truth, scores = sample(2000, 1000)
     fresh_truth, fresh = sample(2000, 1000, seed=1)
     raw = expit(4 * (fresh - 5))
-    for found in (metrics.fit_temperature(truth, scores), metrics.fit_isotonic(truth, scores)):
+    for found in (metrics.fit_platt(truth, scores), metrics.fit_isotonic(truth, scores)):
         stated = found.apply(fresh)
         assert metrics.calibration_error(fresh_truth, stated) < 0.04 < metrics.calibration_error(fresh_truth, raw)
         assert metrics.brier_score(fresh_truth, stated) < metrics.brier_score(fresh_truth, raw)

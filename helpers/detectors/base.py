@@ -29,7 +29,7 @@ from helpers.data.image_set import ImageSet
 from helpers.data.images import Image, read_image
 from helpers.data.manifest import LABELS
 from helpers.detectors.config import SMALLEST, DetectorConfig, DetectorError
-from helpers.evaluation.metrics import TemperatureScaling, auc, fit_temperature, threshold_of_best_accuracy
+from helpers.evaluation.metrics import PlattScaling, auc, fit_platt, threshold_of_best_accuracy
 from helpers.training import save_weights
 
 __all__ = [
@@ -91,7 +91,7 @@ class Detector(nn.Module):
     def __init__(self, config: DetectorConfig) -> None:
         super().__init__()
         self.config = config
-        self.threshold, self.calibration = 0.0, TemperatureScaling(1.0, 0.0)
+        self.threshold, self.calibration = 0.0, PlattScaling(1.0, 0.0)
         self.history: dict[str, Any] = {}
 
     @abstractmethod
@@ -170,7 +170,7 @@ class Detector(nn.Module):
         self._round()
         scores = self.score(val.images())
         self.threshold = threshold_of_best_accuracy(val.labels, scores)
-        self.calibration = fit_temperature(val.labels, scores)
+        self.calibration = fit_platt(val.labels, scores)
         return scores
 
     @torch.no_grad()

@@ -10,7 +10,7 @@ import torch
 
 from helpers.detectors.base import CARD, WEIGHTS, Detector
 from helpers.detectors.config import DetectorConfig, DetectorError, config_from
-from helpers.evaluation.metrics import TemperatureScaling
+from helpers.evaluation.metrics import PlattScaling
 from helpers.training import load_weights
 
 __all__ = ["DETECTORS", "load_detector", "make_detector", "register", "weights_hash"]
@@ -65,7 +65,7 @@ def load_detector(folder: Path) -> Detector:
         detector = make_detector(replace(config, backbone_weights=""))
         detector.config = config
         detector.threshold = float(card["threshold"])
-        detector.calibration = TemperatureScaling(**card["calibration"])
+        detector.calibration = PlattScaling(**card["calibration"])
         detector.history = dict(card["training"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DetectorError(f"{folder}: holds no detector: {error}") from None

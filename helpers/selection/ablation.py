@@ -24,7 +24,7 @@ from helpers.detectors.base import Detector
 from helpers.detectors.config import DetectorConfig
 from helpers.detectors.ntf.detector import make_pools
 from helpers.detectors.registry import make_detector
-from helpers.evaluation.metrics import fit_temperature, threshold_of_best_accuracy
+from helpers.evaluation.metrics import fit_platt, threshold_of_best_accuracy
 from helpers.evaluation.report import compare, evaluate
 from helpers.statistics.cooccurrence import cooccurrences
 
@@ -62,7 +62,7 @@ def slug(name: str) -> str:
 def fix_by(detector: Detector, train: ImageSet, val: ImageSet, scores: NDArray[np.float64]) -> None:
     """Fix threshold and calibration by known scores of the validation images, and note what training saw."""
     detector.threshold = threshold_of_best_accuracy(val.labels, scores)
-    detector.calibration = fit_temperature(val.labels, scores)
+    detector.calibration = fit_platt(val.labels, scores)
     detector.note_history(train, val, scores)
 
 

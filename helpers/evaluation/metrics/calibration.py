@@ -19,13 +19,13 @@ from helpers.evaluation.metrics.checks import MetricError, balanced_weights, che
 __all__ = [
     "Accuracy",
     "IsotonicCalibration",
-    "TemperatureScaling",
+    "PlattScaling",
     "accuracy_at",
     "bins",
     "brier_score",
     "calibration_error",
     "fit_isotonic",
-    "fit_temperature",
+    "fit_platt",
     "reliability_curve",
     "threshold_at_fpr",
     "threshold_of_best_accuracy",
@@ -150,7 +150,7 @@ def _middle(low: float, high: float) -> float:
 
 
 @dataclass(frozen=True)
-class TemperatureScaling:
+class PlattScaling:
     """Probability of being fake as a sigmoid of the score: `sigmoid(scale * score + bias)`.
 
     Attributes:
@@ -173,7 +173,7 @@ class TemperatureScaling:
         return np.asarray(expit(self.scale * np.asarray(scores, np.float64) + self.bias), np.float64)
 
 
-def fit_temperature(labels: ArrayLike, scores: ArrayLike, *, balanced: bool = True) -> TemperatureScaling:
+def fit_platt(labels: ArrayLike, scores: ArrayLike, *, balanced: bool = True) -> PlattScaling:
     """Fit scale and bias of the logits by log-loss; for validation scores only.
 
     The targets are Platt's: (n + 1) / (n + 2) for n fakes and 1 / (n + 2) for n reals instead of 1 and 0, so that the
@@ -209,7 +209,7 @@ def fit_temperature(labels: ArrayLike, scores: ArrayLike, *, balanced: bool = Tr
     bounds, options = [(0, None), (None, None)], {"gtol": 1e-9, "ftol": 0}
     found = minimize(loss, [1.0, 0.0], jac=True, method="L-BFGS-B", bounds=bounds, options=options).x
     scale = float(found[0] / spread)
-    return TemperatureScaling(scale, float(found[1] - scale * centre))
+    return PlattScaling(scale, float(found[1] - scale * centre))
 
 
 @dataclass(frozen=True)
