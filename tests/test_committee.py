@@ -101,8 +101,8 @@ def test_committee_averages_members_on_one_scale(tmp_path: Path) -> None:
     for number, member in enumerate(members):
         member.learn(train, tmp_path / str(number))
     committee = Committee.of(members)
-    committee.put_on_one_scale(train)
-    committee.note_history(train, val, committee.settle(val))
+    committee.standardise(train)
+    committee.note_history(train, val, committee.calibrate(val))
     images = torch.stack([val.image(row) for row in range(4)])
     parts = torch.stack([member.logit(images) for member in members], dim=1)
     expected = ((parts - committee.centre) / committee.spread).mean(dim=1)

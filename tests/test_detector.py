@@ -48,7 +48,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Detector:
     detector = make_detector(replace(SPECTRUM, window=40))
     images = torch.stack(list(made_up().images()))
     detector.linear.fit(detector.embed(images), made_up().labels)
-    detector.note_history(made_up(), made_up("val"), detector.settle(made_up("val")))
+    detector.note_history(made_up(), made_up("val"), detector.calibrate(made_up("val")))
     return detector.eval()
 
 

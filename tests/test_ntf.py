@@ -32,8 +32,8 @@ def _few_crops(monkeypatch: pytest.MonkeyPatch) -> None:
 def shorten(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fewer crops for the bank and for the scale of the parts."""
     monkeypatch.setattr(ntf, "natural_traces", functools.partial(natural_traces, crops=24))
-    original = NaturalTraceDetector._put_on_one_scale
-    monkeypatch.setattr(NaturalTraceDetector, "_put_on_one_scale", functools.partialmethod(original, count=48))
+    original = NaturalTraceDetector._standardise
+    monkeypatch.setattr(NaturalTraceDetector, "_standardise", functools.partialmethod(original, count=48))
 
 
 @pytest.fixture(scope="module")
@@ -161,16 +161,16 @@ def test_pools_and_counts_belong_together() -> None:
 
 def test_a_lean_detector_scores_the_same_without_its_teacher(trained: NaturalTraceDetector, tmp_path: Path) -> None:
     images = torch.stack(list(made_up("test").images()))
-    lean = trained.lean()
-    lean.save(tmp_path / "lean")
+    slim = trained.for_inference()
+    slim.save(tmp_path / "slim")
     trained.save(tmp_path / "whole")
-    loaded = load_detector(tmp_path / "lean")
+    loaded = load_detector(tmp_path / "slim")
     with torch.no_grad():
-        assert torch.allclose(lean.logit(images), trained.logit(images), rtol=1e-4)
+        assert torch.allclose(slim.logit(images), trained.logit(images), rtol=1e-4)
         assert torch.allclose(loaded.logit(images), load_detector(tmp_path / "whole").logit(images), rtol=1e-4)
         assert loaded.parts(images).shape == (32, 2)
     assert loaded.threshold == trained.threshold
-    assert (tmp_path / "lean/weights.safetensors").stat().st_size < (
+    assert (tmp_path / "slim/weights.safetensors").stat().st_size < (
         0.6 * (tmp_path / "whole/weights.safetensors").stat().st_size
     )
     with pytest.raises(DetectorError, match="cannot learn"):
@@ -179,8 +179,8 @@ def test_a_lean_detector_scores_the_same_without_its_teacher(trained: NaturalTra
 
 def test_a_score_that_asks_the_teacher_keeps_it(trained: NaturalTraceDetector) -> None:
     asking = make_detector(replace(trained.config, score="stage1"))
-    assert asking.lean() is asking
+    assert asking.for_inference() is asking
     with pytest.raises(DetectorError, match="asks the teacher"):
         make_detector(replace(trained.config, score="stage1", teacher=False))
     gaussian = make_detector(replace(trained.config, detector="one_class"))
-    assert gaussian.lean() is gaussian
+    assert gaussian.for_inference() is gaussian

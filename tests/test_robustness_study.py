@@ -64,7 +64,7 @@ def roughness_detector():
     images = tiny_set()
     features = detector.embed(torch.stack(list(images.images())))
     detector.linear.fit(features, images.labels)
-    detector.settle(images)
+    detector.calibrate(images)
     detector.history = {"generators": ["seen"], "sources": []}
     return detector
 

@@ -1,4 +1,4 @@
-"""`python -m helpers combine`: seat trained detectors in a committee."""
+"""`python -m helpers combine`: average trained detectors."""
 
 from pathlib import Path
 from typing import Annotated
@@ -22,8 +22,8 @@ def combine(
     df, place = load_rows(manifest, root, where)
     train, val = (ImageSet(df[df["split"] == name].reset_index(drop=True), place) for name in ("train", "val"))
     committee = Committee.of([load_detector(folder) for folder in members])
-    committee.put_on_one_scale(train)
-    scores = committee.settle(val)
+    committee.standardise(train)
+    scores = committee.calibrate(val)
     found = committee.note_history(train, val, scores)
     committee.save(out, {"members": [folder.name for folder in members]})
     typer.echo(f"committee of {len(members)}: AUC on val {found:.3f}, {out}")

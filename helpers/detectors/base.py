@@ -131,7 +131,7 @@ class Detector(nn.Module):
         self._claim(train, out)
         self.learn(train, out)
         self.eval()
-        self.note_history(train, val, self.settle(val))
+        self.note_history(train, val, self.calibrate(val))
         return self
 
     def _claim(self, train: ImageSet, out: Path) -> None:
@@ -162,7 +162,7 @@ class Detector(nn.Module):
         }
         return found
 
-    def settle(self, val: ImageSet) -> NDArray[np.float64]:
+    def calibrate(self, val: ImageSet) -> NDArray[np.float64]:
         """Fix threshold and calibration on validation images; return their scores.
 
         Weights are rounded first to the half precision that `save` keeps, so that the threshold fits what is stored.
@@ -252,7 +252,7 @@ class Detector(nn.Module):
         """Turn scores into calibrated probabilities of being fake (for as many fakes as reals)."""
         return self.calibration.apply(scores)
 
-    def lean(self) -> "Detector":
+    def for_inference(self) -> "Detector":
         """Return a detector with the same scores and without what only training needs."""
         return self
 

@@ -206,7 +206,7 @@ class OneClass(NaturalTraceDetector):
         self.register_buffer("mean", torch.zeros(width))
         self.register_buffer("whitening", torch.zeros(width, width))
 
-    def lean(self) -> Detector:
+    def for_inference(self) -> Detector:
         """Keep everything: the Gaussian is of the teacher's features."""
         return self
 

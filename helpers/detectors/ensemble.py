@@ -50,7 +50,7 @@ class Committee(Detector):
 
     @classmethod
     def of(cls, members: Sequence[Detector]) -> "Committee":
-        """Seat trained detectors; `put_on_one_scale` and `settle` must follow.
+        """Join trained detectors; `standardise` and `calibrate` must follow.
 
         Args:
             members: At least two, trained with one seed.
@@ -58,7 +58,7 @@ class Committee(Detector):
         Returns:
             The committee.
         """
-        members = [member.lean() for member in members]
+        members = [member.for_inference() for member in members]
         first = members[0].config
         plain = tuple(asdict(member.config) for member in members)
         config = DetectorConfig(detector=cls.name, seed=first.seed, size=first.size, members=plain)
@@ -73,17 +73,17 @@ class Committee(Detector):
         for number, member in enumerate(self.members):
             assert isinstance(member, Detector)
             member.learn(train, out / f"member{number}")
-        self.put_on_one_scale(train)
+        self.standardise(train)
 
     @torch.no_grad()
-    def put_on_one_scale(self, train: ImageSet) -> None:
+    def standardise(self, train: ImageSet) -> None:
         """Centre and scale the members by their scores on training crops, as many real as fake."""
         self.eval()
         crops = BalancedCrops(train, self.config.augmentation, self.config.seed + 2)
-        rows = torch.cat([self.opinions(crops[index]["image"][None]) for index in range(SCALE_CROPS)])
+        rows = torch.cat([self.member_scores(crops[index]["image"][None]) for index in range(SCALE_CROPS)])
         self.centre, self.spread = rows.mean(dim=0), rows.std(dim=0) + 1e-6
 
-    def opinions(self, images: Tensor) -> Tensor:
+    def member_scores(self, images: Tensor) -> Tensor:
         """(n, 3, H, W), 0..255 -> each member's score, (n, members)."""
         found = []
         for member in self.members:
@@ -93,7 +93,7 @@ class Committee(Detector):
 
     def logit(self, images: Tensor) -> Tensor:
         """(n, 3, H, W), 0..255 -> (n,), higher means more fake."""
-        return ((self.opinions(images) - self.centre) / self.spread).mean(dim=1)
+        return ((self.member_scores(images) - self.centre) / self.spread).mean(dim=1)
 
     def embed(self, images: Tensor) -> Tensor:
         """(n, 3, H, W), 0..255 -> the members' embeddings side by side, (n, d)."""

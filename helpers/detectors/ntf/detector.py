@@ -3,7 +3,7 @@
 The frozen encoder of stage 1 stays part of the detector, as its teacher and for comparison (score "stage1").
 The classifying head knows the generators that it has seen. The proximity to the natural traces asks how much an image
 resembles photographs: after stage 2, after stage 1, and by a linear model of photographs, the last two without ever
-having seen a fake. All are put on one scale on training crops (each minus its mean over reals, divided by its spread
+having seen a fake. All are standardised on training crops (each minus its mean over reals, divided by its spread
 there) and averaged with equal weights. That the parts that know photographs alone belong into the score was decided on
 training and validation images: with a training generator held out, they ranked it better than the head did.
 
@@ -157,7 +157,7 @@ class NaturalTraceDetector(Detector):
         self.cpu().eval()  # training may have moved parts to another device
         if config.subspace:
             self._fit_subspace(crops)
-        self._put_on_one_scale(BalancedCrops(train, config.augmentation, config.seed + 1))
+        self._standardise(BalancedCrops(train, config.augmentation, config.seed + 1))
 
     @torch.no_grad()
     def _fit_subspace(self, crops: Dataset[Any], count: int = SUBSPACE_CROPS) -> None:
@@ -183,7 +183,7 @@ class NaturalTraceDetector(Detector):
         self.teacher.cpu().eval()  # training may have moved it
 
     @torch.no_grad()
-    def _put_on_one_scale(self, crops: BalancedCrops, count: int = 512) -> None:
+    def _standardise(self, crops: BalancedCrops, count: int = 512) -> None:
         """Centre and scale the three parts by their values on crops of training photographs."""
         self.eval()
         real = range(0, count, 2)  # even entries are real
@@ -222,7 +222,7 @@ class NaturalTraceDetector(Detector):
         parts = (self.parts(images, chosen) - self.centre[chosen]) / self.spread[chosen]
         return parts.mean(dim=1)
 
-    def lean(self) -> Detector:
+    def for_inference(self) -> Detector:
         """Leave the encoder of stage 1 out, where the score does not ask it."""
         if not self.config.teacher or _asks_teacher(self.config.score) or self.config.subspace:
             return self
