@@ -125,7 +125,7 @@ def test_the_readme_states_what_three_times_the_steps_give(project: Path) -> Non
     known, new = unseen_ap(project, "wild_long_ntf.json")
     assert f"ranked no better: {points(known)} and {points(new)} for NTF" in readme
     said = []
-    for name in ("difference", "difference_npr", "difference_committee"):
+    for name in ("difference", "difference_npr", "difference_ensemble"):
         known, new = unseen_ap(project, f"wild_long_{name}.json")
         said.append(f"{points(known)} and {points(new)}")
         assert known["low"] > 0 > new["low"]
@@ -137,6 +137,6 @@ def test_the_readme_states_what_three_times_the_steps_give(project: Path) -> Non
 
 
 def test_a_longer_training_is_no_better_on_test_images(project: Path) -> None:
-    for name in ("ntf", "cross_entropy", "npr", "ntf_pixels", "ntf_difference", "cross_entropy_committee"):
+    for name in ("ntf", "cross_entropy", "npr", "ntf_pixels", "ntf_difference", "cross_entropy_ensemble"):
         pairs = zip(unseen_ap(project, f"wild_{name}.json"), unseen_ap(project, f"wild_long_{name}.json"), strict=True)
         assert all(abs(long["value"] - short["value"]) < 0.02 for short, long in pairs)

@@ -175,7 +175,7 @@ def test_real_generators_read_as_lesson_04_says() -> None:
     assert 0 < lead["unseen-source"]["low"] < lead["unseen-source"]["value"] < lead["seen-source"]["value"]
     longer = unseen(recorded("wild_long_difference")["means"])
     assert longer["unseen-source"]["low"] < 0 < longer["seen-source"]["low"]
-    joined = unseen(recorded("wild_difference_committee")["means"])
+    joined = unseen(recorded("wild_difference_ensemble")["means"])
     assert 0 < joined["seen-source"]["low"] < joined["seen-source"]["value"] < lead["seen-source"]["value"]
     assert joined["unseen-source"]["low"] < 0
     variants = recorded("wild_ablation")["variants"]

@@ -7,13 +7,13 @@ import typer
 
 from helpers.data.image_set import ImageSet
 from helpers.data.select import load_rows
-from helpers.detectors.ensemble import Committee
+from helpers.detectors.ensemble import Ensemble
 from helpers.detectors.registry import load_detector
 
 
 def combine(
     members: Annotated[list[Path], typer.Argument(help="Folders of trained detectors, of one seed.")],
-    out: Annotated[Path, typer.Option(help="Folder of the committee.")],
+    out: Annotated[Path, typer.Option(help="Folder of the ensemble.")],
     manifest: Annotated[str, typer.Option(help="Manifest file, or a name in the catalog.")] = "benchmark",
     root: Annotated[Path | None, typer.Option(help="Folder of the manifest's relative paths.")] = None,
     where: Annotated[list[str] | None, typer.Option(help="Keep rows with column=value[,value] or !=.")] = None,
@@ -21,9 +21,9 @@ def combine(
     """Average trained detectors: scales from the train split, threshold and calibration from the val split."""
     df, place = load_rows(manifest, root, where)
     train, val = (ImageSet(df[df["split"] == name].reset_index(drop=True), place) for name in ("train", "val"))
-    committee = Committee.of([load_detector(folder) for folder in members])
-    committee.standardise(train)
-    scores = committee.calibrate(val)
-    found = committee.note_history(train, val, scores)
-    committee.save(out, {"members": [folder.name for folder in members]})
-    typer.echo(f"committee of {len(members)}: AUC on val {found:.3f}, {out}")
+    ensemble = Ensemble.from_members([load_detector(folder) for folder in members])
+    ensemble.standardise(train)
+    scores = ensemble.calibrate(val)
+    found = ensemble.note_history(train, val, scores)
+    ensemble.save(out, {"members": [folder.name for folder in members]})
+    typer.echo(f"ensemble of {len(members)}: AUC on val {found:.3f}, {out}")

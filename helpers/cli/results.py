@@ -15,7 +15,7 @@ DETECTORS = {
     "wild_ntf_difference": "NTF on pixel differences",
     "wild_cross_entropy": "cross-entropy on pixels",
     "wild_npr": "cross-entropy on pixel differences",
-    "wild_cross_entropy_committee": "cross-entropy, three members on the same inputs",
+    "wild_cross_entropy_ensemble": "cross-entropy, three members on the same inputs",
     "wild_spectrum": "radial spectrum, logistic regression",
 }
 """File below data/results -> what the table calls it."""

@@ -71,7 +71,7 @@ class DetectorConfig:
         score: One of `SCORES`.
         teacher: Keep the encoder of stage 1, which the scores "stage1", "subspace" and "all" ask, and training needs.
         num_workers: Processes that load data.
-        members: Configurations of a committee's members.
+        members: Configurations of an ensemble's members.
     """
 
     detector: str = "ntf"

@@ -19,13 +19,13 @@ from helpers.detectors.config import DetectorConfig, DetectorError, config_from
 from helpers.detectors.crops import BalancedCrops
 from helpers.detectors.registry import make_detector, register
 
-__all__ = ["Committee"]
+__all__ = ["Ensemble"]
 
 SCALE_CROPS = 256
 
 
 @register
-class Committee(Detector):
+class Ensemble(Detector):
     """The mean of its members' scores, each minus its mean on training crops and divided by its spread there.
 
     Args:
@@ -35,38 +35,38 @@ class Committee(Detector):
         DetectorError: There are fewer than two members.
     """
 
-    name: ClassVar[str] = "committee"
+    name: ClassVar[str] = "ensemble"
     centre: Tensor
     spread: Tensor
 
     def __init__(self, config: DetectorConfig) -> None:
         super().__init__(config)
         if len(config.members) < 2:
-            raise DetectorError("a committee needs at least two members")
+            raise DetectorError("an ensemble needs at least two members")
         configs = [replace(config_from(member), seed=config.seed) for member in config.members]
         self.members = nn.ModuleList(make_detector(one) for one in configs)
         self.register_buffer("centre", torch.zeros(len(configs)))
         self.register_buffer("spread", torch.ones(len(configs)))
 
     @classmethod
-    def of(cls, members: Sequence[Detector]) -> "Committee":
+    def from_members(cls, members: Sequence[Detector]) -> "Ensemble":
         """Join trained detectors; `standardise` and `calibrate` must follow.
 
         Args:
             members: At least two, trained with one seed.
 
         Returns:
-            The committee.
+            The ensemble.
         """
         members = [member.for_inference() for member in members]
         first = members[0].config
         plain = tuple(asdict(member.config) for member in members)
         config = DetectorConfig(detector=cls.name, seed=first.seed, size=first.size, members=plain)
-        committee = cls(config)
-        for place, member in zip(committee.members, members, strict=True):
+        ensemble = cls(config)
+        for place, member in zip(ensemble.members, members, strict=True):
             place.load_state_dict(member.state_dict())
-        committee.history = dict(members[0].history)
-        return committee
+        ensemble.history = dict(members[0].history)
+        return ensemble
 
     def learn(self, train: ImageSet, out: Path) -> None:
         """Train the members one after the other."""

@@ -1,4 +1,4 @@
-"""Committees and pools of described crops, on tiny made-up images."""
+"""Ensembles and pools of described crops, on tiny made-up images."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +11,7 @@ import torch
 from helpers.data.image_set import ImageSet
 from helpers.detectors.config import DetectorConfig, DetectorError
 from helpers.detectors.crops import BalancedCrops, Described
-from helpers.detectors.ensemble import Committee
+from helpers.detectors.ensemble import Ensemble
 from helpers.detectors.linear import TraceSubspace, Whitening
 from helpers.detectors.ntf.detector import make_pools
 from helpers.detectors.registry import load_detector, make_detector
@@ -93,31 +93,31 @@ def test_counted_ntf_learns_saves_and_loads(tmp_path: Path) -> None:
     assert described == pytest.approx(scores, rel=1e-3, abs=1e-3)
 
 
-def test_committee_averages_members_on_one_scale(tmp_path: Path) -> None:
+def test_ensemble_averages_members_on_one_scale(tmp_path: Path) -> None:
     train, val = made_up("train"), made_up("val")
     spectrum = DetectorConfig(detector="spectrum", size=48, jpeg=0.0)
     counted = replace(COUNTED, detector="cross_entropy")
     members = [make_detector(one) for one in (spectrum, counted)]
     for number, member in enumerate(members):
         member.learn(train, tmp_path / str(number))
-    committee = Committee.of(members)
-    committee.standardise(train)
-    committee.note_history(train, val, committee.calibrate(val))
+    ensemble = Ensemble.from_members(members)
+    ensemble.standardise(train)
+    ensemble.note_history(train, val, ensemble.calibrate(val))
     images = torch.stack([val.image(row) for row in range(4)])
     parts = torch.stack([member.logit(images) for member in members], dim=1)
-    expected = ((parts - committee.centre) / committee.spread).mean(dim=1)
-    assert torch.allclose(committee.logit(images), expected, atol=1e-3)  # its weights are in half precision
-    committee.save(tmp_path / "committee")
-    loaded = load_detector(tmp_path / "committee")
-    assert isinstance(loaded, Committee)
-    assert loaded.threshold == committee.threshold
-    found, kept = loaded.score(val.images()), committee.score(val.images())
+    expected = ((parts - ensemble.centre) / ensemble.spread).mean(dim=1)
+    assert torch.allclose(ensemble.logit(images), expected, atol=1e-3)  # its weights are in half precision
+    ensemble.save(tmp_path / "ensemble")
+    loaded = load_detector(tmp_path / "ensemble")
+    assert isinstance(loaded, Ensemble)
+    assert loaded.threshold == ensemble.threshold
+    found, kept = loaded.score(val.images()), ensemble.score(val.images())
     assert np.corrcoef(found, kept)[0, 1] > 0.999
 
 
-def test_a_committee_of_one_is_refused() -> None:
+def test_a_ensemble_of_one_is_refused() -> None:
     with pytest.raises(DetectorError, match="two members"):
-        make_detector(DetectorConfig(detector="committee", members=({"detector": "spectrum"},)))
+        make_detector(DetectorConfig(detector="ensemble", members=({"detector": "spectrum"},)))
 
 
 def test_ablation_compares_variants_with_the_first(tmp_path: Path) -> None:
