@@ -7,7 +7,7 @@ import torch
 from helpers.generators import zoo_images
 from helpers.lessons.lesson02 import attribution
 from helpers.lessons.lesson02.attribution import (
-    VIEWS,
+    POST_PROCESSING,
     choose,
     colour_features,
     fit,
@@ -120,10 +120,10 @@ class TestFingerprint:
 class TestViews:
     def test_keep_shape_and_type_and_change_what_they_say(self):
         images = marked(2, 4, seed=5)
-        for name, view in VIEWS.items():
+        for name, view in POST_PROCESSING.items():
             found = view(images)
             assert (found.shape, found.dtype) == (images.shape, torch.uint8)
-            assert torch.equal(found, images) == (name == "as it lies")
+            assert torch.equal(found, images) == (name == "unchanged")
 
     def test_jpeg_settings_depend_on_the_number_only(self):
         image = marked(2, 1, seed=5)
@@ -135,13 +135,13 @@ class TestViews:
         image = marked(2, 4, seed=5)
         corner = [
             spectrum_features(x, "difference").reshape(4, 32, 16)[:, 16, -1].mean()
-            for x in (image, VIEWS["shrunk and enlarged"](image))
+            for x in (image, POST_PROCESSING["shrunk and enlarged"](image))
         ]
         assert corner[0] - corner[1] > 10
 
 
 def test_the_zoo_is_named_far_above_chance():
-    """Four of the twelve, one residual: the whole survey is `zoo attribute`."""
+    """Four of the twelve, one residual: the whole study is `zoo attribute`."""
     names = ("dcgan", "style", "flow", "latent")
     train, test = ({name: zoo_images(split)[name] for name in names} for split in ("train", "test"))
     found = score(fit(described(train)), described(test), n_draws=100)

@@ -50,7 +50,7 @@ def run(root: Path, make, **options) -> AuditReport:
 def test_a_clean_set_is_not_leaky(tmp_path: Path) -> None:
     report = run(tmp_path, plain)
     for cue in ("format", "size", "quantisation", "subsampling", "metadata", "container"):
-        found = report.result("as it lies", cue)
+        found = report.result("raw files", cue)
         assert (found.auc.value, found.auc.low, found.auc.high) == (0.5, 0.5, 0.5), cue
         assert found.folds == "source"
         assert found.auc.n == 12
@@ -65,10 +65,10 @@ def test_file_types_leak_until_they_are_matched(tmp_path: Path) -> None:
 
     report = run(tmp_path, make)
     for cue in ("format", "quantisation", "subsampling", "bytes"):
-        assert report.result("as it lies", cue).auc.value == 1.0, cue
-        assert report.result("as it lies", cue).leaky
-    assert report.result("as it lies", "size").auc.value == 0.5
-    assert report.result("after matching", "format").auc.value == 0.5
+        assert report.result("raw files", cue).auc.value == 1.0, cue
+        assert report.result("raw files", cue).leaky
+    assert report.result("raw files", "size").auc.value == 0.5
+    assert report.result("matched protocol", "format").auc.value == 0.5
     assert "format" not in report.leaky_cues
 
 
@@ -90,10 +90,10 @@ def picture_with(**options: object) -> bytes:
 )
 def test_each_cue_is_found_and_named(tmp_path: Path, cue: str, fake: bytes, real: bytes) -> None:
     report = run(tmp_path, lambda label, number: (fake if label == "fake" else real, "jpg"))
-    assert report.result("as it lies", cue).auc.value == 1.0
+    assert report.result("raw files", cue).auc.value == 1.0
     others = [c for c in audit.CONTAINER_CUES if c != cue]
-    assert {other: report.result("as it lies", other).auc.value for other in others} == dict.fromkeys(others, 0.5)
-    matched = report.result("after matching", cue)
+    assert {other: report.result("raw files", other).auc.value for other in others} == dict.fromkeys(others, 0.5)
+    matched = report.result("matched protocol", cue)
     if cue == "colour":  # content survives any encoding, and is named as such
         assert matched.kind == "content"
         assert matched.leaky
@@ -106,10 +106,10 @@ def test_each_cue_is_found_and_named(tmp_path: Path, cue: str, fake: bytes, real
 def test_one_source_falls_back_to_images_and_says_so(tmp_path: Path) -> None:
     df = build(tmp_path, plain)
     df.loc[df["label"] == "real", "source"] = "one"
-    mixed = audit.audit(df, tmp_path, Protocol(crop=32), n_draws=20).result("as it lies", "colour")
+    mixed = audit.audit(df, tmp_path, Protocol(crop=32), n_draws=20).result("raw files", "colour")
     assert (mixed.folds, mixed.clusters, mixed.auc.n) == ("image", "mixed", 24 + 6)
     df.loc[df["label"] == "fake", "source"] = "two"
-    single = audit.audit(df, tmp_path, Protocol(crop=32), n_draws=20).result("as it lies", "colour")
+    single = audit.audit(df, tmp_path, Protocol(crop=32), n_draws=20).result("raw files", "colour")
     assert (single.folds, single.clusters, single.auc.n) == ("image", "image", 48)
 
 
@@ -178,10 +178,10 @@ def test_originals_are_audited_where_they_are_known(tmp_path: Path) -> None:
     df = df.assign(orig_format=np.where(png, "PNG", "JPEG"), orig_width="512", orig_height="512", orig_quality="")
     report = audit.audit(df, tmp_path, Protocol(crop=32), n_draws=30)
     share = png.sum() / (df["label"] == "fake").sum()
-    assert report.result("as the originals lay", "is it a PNG").auc.value == pytest.approx(0.5 + share / 2)
-    assert report.result("as the originals lay", "size").auc.value == 0.5
+    assert report.result("original files", "is it a PNG").auc.value == pytest.approx(0.5 + share / 2)
+    assert report.result("original files", "size").auc.value == 0.5
     with pytest.raises(KeyError):
-        report.result("as the originals lay", "colour")
+        report.result("original files", "colour")
     assert audit.original_features(df.drop(columns="orig_quality")) is None
 
 
@@ -211,6 +211,6 @@ def test_benchmark_is_matched_and_its_originals_were_not(benchmark_root: Path) -
     tested = df[(df["track"] == "main-240") & (df["split"] == "test") & (df["tier"] != "unseen-source")]
     report = audit.audit(sample_rows(tested, 600), benchmark_root, n_draws=50)
     for cue in audit.CONTAINER_CUES:
-        assert report.result("as it lies", cue).auc.value == 0.5
-        assert not report.result("after matching", cue).leaky
-    assert 0.95 < report.result("as the originals lay", "is it a PNG").auc.value < 0.99
+        assert report.result("raw files", cue).auc.value == 0.5
+        assert not report.result("matched protocol", cue).leaky
+    assert 0.95 < report.result("original files", "is it a PNG").auc.value < 0.99

@@ -95,13 +95,13 @@ def test_audit(capsys: pytest.CaptureFixture[str], table: Path) -> None:
     assert status == 0
     assert (found["images"], found["audited"]) == (16, 16)
     results = {(r["view"], r["cue"]): r for r in found["parts"]["all"]["results"]}
-    assert results["as it lies", "format"]["auc"]["value"] == 1.0
-    assert results["as it lies", "format"]["leaky"] is True
-    assert results["after matching", "format"]["auc"]["value"] == 0.5
+    assert results["raw files", "format"]["auc"]["value"] == 1.0
+    assert results["raw files", "format"]["leaky"] is True
+    assert results["matched protocol", "format"]["auc"]["value"] == 0.5
     status, out, _ = call(capsys, "audit", str(table), "--draws", "10", "--max-images", "10")
     assert status == 0
     assert "sampled 10 of 16 images with seed 0" in out
-    assert "after matching" in out
+    assert "matched protocol" in out
 
 
 def test_audit_by_column_and_condition(capsys: pytest.CaptureFixture[str], table: Path) -> None:

@@ -10,8 +10,8 @@ from scipy.ndimage import convolve, median_filter
 
 from helpers.detectors.linear import Whitening
 from helpers.detectors.networks import (
+    INPUT_CHANNELS,
     TRUNCATION,
-    VIEWS,
     InputView,
     NetworkError,
     TraceNet,
@@ -47,7 +47,7 @@ def test_second_differences_and_laplacian_ignore_slopes() -> None:
         assert (high_pass_bank()[2:] * slope).sum(dim=(1, 2, 3)).abs().max() < 1e-5
 
 
-@pytest.mark.parametrize(("kind", "channels"), VIEWS.items())
+@pytest.mark.parametrize(("kind", "channels"), INPUT_CHANNELS.items())
 def test_views_keep_the_lattice_and_take_bytes_or_floats(kind: str, channels: int) -> None:
     images, view = pictures(), InputView(kind)
     seen = view(images)

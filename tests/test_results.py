@@ -48,12 +48,12 @@ def lesson_02(project: Path) -> str:
 def test_lesson_02_states_the_measured_attribution(project: Path, lesson_02: str) -> None:
     found = read(project, "attribution_zoo.json")
     rows = {(row["residual"], row["view"], row["fitted on"]): row["accuracy"] for row in found["attribution"]}
-    plain = rows["denoising", "as it lies", "as it lies"]
+    plain = rows["denoising", "unchanged", "unchanged"]
     assert (
         f"with {plain['value']:.0%} accuracy, interval {plain['low']:.0%} to {plain['high']:.0%}"
         in lesson_02.replace(" %", "%").replace("85 to", "85% to")
     )
-    others = [rows[name, "as it lies", "as it lies"]["value"] for name in ("difference", "median", "diagonal")]
+    others = [rows[name, "unchanged", "unchanged"]["value"] for name in ("difference", "median", "diagonal")]
     assert f"reach {min(others):.2f} to {max(others):.2f}" in lesson_02
     assert f"reach {found['controls']['thumbnails of 8 x 8 pixels']['value']:.2f}" in lesson_02
     told = found["redrawn"]["denoising"]["all"]
@@ -67,7 +67,7 @@ def test_lesson_02_states_the_measured_variance(project: Path, lesson_02: str) -
     ratios = read(project, "variance_zoo.json")["ratios"]
 
     def row(of: str, over: str = "photographs") -> dict:
-        asked = {"residual": "denoising", "view": "as it lies", "of": of, "over": over}
+        asked = {"residual": "denoising", "view": "unchanged", "of": of, "over": over}
         return next(row for row in ratios if row.items() >= asked.items())
 
     gans, diffusion, native = row("GANs"), row("diffusion models"), row("generators", "photographs at native size")

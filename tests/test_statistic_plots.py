@@ -25,7 +25,7 @@ def _close_figures():
     plt.close("all")
 
 
-@pytest.mark.parametrize("view", statistic_plots.VIEWS)
+@pytest.mark.parametrize("view", statistic_plots.STATISTIC_CURVES)
 @pytest.mark.parametrize("copy", statistic_plots.altered_copies())
 def test_every_view_of_every_copy_can_be_drawn(coffee, view, copy):
     plane = statistics.downscale(statistics.as_luminance(statistic_plots.altered_copies()[copy](coffee)), 4)

@@ -29,7 +29,7 @@ from helpers.data.manifest import ManifestError
 from helpers.data.protocol import Protocol
 from helpers.data.select import sample_rows
 from helpers.errors import NaturalTracesError
-from helpers.evaluation.audit import LEAKY_ABOVE, VIEWS, AuditReport
+from helpers.evaluation.audit import LEAKY_ABOVE, MATCHED_PROTOCOL, AuditReport
 from helpers.evaluation.audit import audit as run_audit
 
 __all__ = ["app", "main"]
@@ -304,5 +304,7 @@ def _print_report(part: str, report: AuditReport) -> None:
         _print_table(rows.drop(columns="view"), f"{view}: leak AUC with 95 % interval")
     if report.skipped:
         typer.echo(f"{report.skipped} image(s) are smaller than the crop of {report.protocol.crop} pixels: not matched")
-    cues = ", ".join(f"{cue} ({report.result(VIEWS[1], cue).kind})" for cue in report.leaky_cues)
-    typer.echo(f"after matching, leaky (AUC above {LEAKY_ABOVE}) by: {cues}" if cues else "after matching: not leaky")
+    cues = ", ".join(f"{cue} ({report.result(MATCHED_PROTOCOL, cue).kind})" for cue in report.leaky_cues)
+    typer.echo(
+        f"matched protocol: leaky (AUC above {LEAKY_ABOVE}) by: {cues}" if cues else "matched protocol: not leaky"
+    )

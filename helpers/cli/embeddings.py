@@ -18,7 +18,7 @@ app = typer.Typer(help="What the zoo's detector learnt: maps, neighbours, trust.
 @app.command()
 def record(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False) -> None:
     """Embed, map and measure the study of lesson 05; takes about a minute on one core."""
-    found = embedding_study.survey(lambda step: None if as_json else typer.echo(step))
+    found = embedding_study.measure_embeddings(lambda step: None if as_json else typer.echo(step))
     if as_json:
         typer.echo(compact(json.dumps(found, indent=1)))
         return

@@ -52,7 +52,7 @@ def embedded(which: Pictures) -> tuple[pandas.DataFrame, dict[str, Tensor]]:
     }
 
 
-def survey(manifest: pandas.DataFrame, images: Mapping[str, Tensor]) -> dict[str, pandas.DataFrame]:
+def measure_all(manifest: pandas.DataFrame, images: Mapping[str, Tensor]) -> dict[str, pandas.DataFrame]:
     """Measure the pictures and sum up the colour photographs.
 
     Args:
@@ -133,7 +133,7 @@ def statistics(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
     """Print the natural-image statistics of the embedded pictures, and how stable they are."""
-    result = survey(*embedded(pictures))
+    result = measure_all(*embedded(pictures))
     if as_json:
         typer.echo(json.dumps({name: as_records(frame) for name, frame in result.items()}, indent=1))
         return
@@ -152,7 +152,7 @@ def bench(
     begin = time.perf_counter()
     manifest, images = embedded(Pictures.ALL)
     read = time.perf_counter()
-    survey(manifest, images)
+    measure_all(manifest, images)
     end = time.perf_counter()
     result = {
         "pictures": len(images),

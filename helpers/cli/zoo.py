@@ -108,7 +108,7 @@ def verify(folder: Folder = None, as_json: AsJson = False) -> None:
 @app.command()
 def attribute(as_json: AsJson = False) -> None:
     """Name the generator of an image by a linear classifier on residual spectra; takes three minutes."""
-    found = attribution.survey()
+    found = attribution.measure_attribution()
     if as_json:
         typer.echo(json.dumps(found, indent=1))
         return
@@ -133,7 +133,7 @@ def compare_variance(
     draws: Annotated[int, typer.Option(min=10, help="Bootstrap draws.")] = 1000, as_json: AsJson = False
 ) -> None:
     """Compare how much generators differ with how much photographs differ; takes two minutes."""
-    found = variance.survey(n_draws=draws)
+    found = variance.measure_variance_ratios(n_draws=draws)
     if as_json:
         typer.echo(json.dumps(found, indent=1))
         return

@@ -47,7 +47,7 @@ class DetectorConfig:
     Attributes:
         detector: One of `DETECTORS`.
         backbone: "tracenet", "cooccurrence" or a timm name.
-        view: What the backbone sees, of `helpers.detectors.networks.VIEWS`.
+        view: What the backbone sees, of `helpers.detectors.networks.INPUT_CHANNELS`.
         backbone_weights: Safetensors file for a timm backbone, or "".
         embedding: Length of the embeddings.
         size: Side of a training crop in pixels.

@@ -25,7 +25,7 @@ from helpers.statistics.residuals import difference_residual, median_residual
 from helpers.training import read_weights
 
 __all__ = [
-    "VIEWS",
+    "INPUT_CHANNELS",
     "Backbone",
     "CooccurrenceView",
     "InputView",
@@ -64,7 +64,7 @@ def high_pass_bank() -> Tensor:
     return bank
 
 
-VIEWS = {"rgb": 3, "difference": 3, "median": 3, "bank": 6, "bank+rgb": 9}
+INPUT_CHANNELS = {"rgb": 3, "difference": 3, "median": 3, "bank": 6, "bank+rgb": 9}
 """Name of a view -> its channels."""
 
 
@@ -84,9 +84,9 @@ class InputView(nn.Module):
 
     def __init__(self, kind: str = "bank") -> None:
         super().__init__()
-        if kind not in VIEWS:
-            raise NetworkError(f"{kind}: no such view (known: {', '.join(VIEWS)})")
-        self.kind, self.channels = kind, VIEWS[kind]
+        if kind not in INPUT_CHANNELS:
+            raise NetworkError(f"{kind}: no such view (known: {', '.join(INPUT_CHANNELS)})")
+        self.kind, self.channels = kind, INPUT_CHANNELS[kind]
         self.register_buffer("bank", high_pass_bank(), persistent=False)
         self.register_buffer("luma", torch.tensor(_LUMA).view(1, 3, 1, 1), persistent=False)
 
@@ -193,7 +193,7 @@ def build_backbone(
 
     Args:
         name: "tracenet", "cooccurrence", or any name that `timm.create_model` knows.
-        view: One of `VIEWS`; "cooccurrence" has its own.
+        view: One of `INPUT_CHANNELS`; "cooccurrence" has its own.
         widths: Layers of the TraceNet; the default ones when None.
         weights: Safetensors file with weights of a timm model; nothing is ever downloaded.
 

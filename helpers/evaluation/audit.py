@@ -1,7 +1,7 @@
 """What gives a data set away before anybody looks at a picture: the leak AUC of each trivial cue.
 
 For each cue a logistic regression is fitted on some of the images and ranks the others (cross-validation). Its AUC says
-how well the cue alone tells fake from real: 0.5 nothing, 1 all. Two views of the data are audited, as the files lie and
+how well the cue alone tells fake from real: 0.5 nothing, 1 all. Two views of the data are audited, the raw files and
 after the matched protocol, and a third where the manifest tells what the originals were like.
 
 | cue | what the classifier may read | kind |
@@ -56,7 +56,9 @@ __all__ = [
     "CONTENT_CUES",
     "CUES",
     "LEAKY_ABOVE",
-    "VIEWS",
+    "MATCHED_PROTOCOL",
+    "ORIGINAL_FILES",
+    "RAW_FILES",
     "AuditReport",
     "CueResult",
     "audit",
@@ -68,7 +70,7 @@ __all__ = [
 CONTAINER_CUES = ("format", "size", "quantisation", "subsampling", "metadata")
 CONTENT_CUES = ("bytes", "colour")
 CUES = CONTAINER_CUES + CONTENT_CUES
-VIEWS = ("as it lies", "after matching", "as the originals lay")
+RAW_FILES, MATCHED_PROTOCOL, ORIGINAL_FILES = "raw files", "matched protocol", "original files"
 LEAKY_ABOVE = 0.6
 
 _FOLDS = 5
@@ -81,7 +83,7 @@ class CueResult:
     """What one cue tells in one view of the data.
 
     Attributes:
-        view: One of `VIEWS`.
+        view: `RAW_FILES`, `MATCHED_PROTOCOL` or `ORIGINAL_FILES`.
         cue: The cue; "container" and "all" join the container cues, and all cues.
         kind: "container" or "content" ("all" counts as content).
         auc: Leak AUC with its interval; `auc.n` counts clusters.
@@ -123,15 +125,15 @@ class AuditReport:
 
     @property
     def leaky_cues(self) -> tuple[str, ...]:
-        """Cues that still tell the labels apart after matching, each by its name."""
+        """Cues that still tell the labels apart after the matched protocol, each by its name."""
         names = (*CUES, "container")
-        return tuple(r.cue for r in self.results if r.view == VIEWS[1] and r.leaky and r.cue in names)
+        return tuple(r.cue for r in self.results if r.view == MATCHED_PROTOCOL and r.leaky and r.cue in names)
 
     def result(self, view: str, cue: str) -> CueResult:
         """Look one result up.
 
         Args:
-            view: One of `VIEWS`.
+            view: `RAW_FILES`, `MATCHED_PROTOCOL` or `ORIGINAL_FILES`.
             cue: Name of the cue.
 
         Returns:
@@ -231,7 +233,7 @@ def original_features(df: pd.DataFrame) -> pd.DataFrame | None:
 def _read_features(
     df: pd.DataFrame, root: str | Path | None, protocol: Protocol, seed: int, progress: Callable[..., Iterable[str]]
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Read and decode every file once; return the features as it lies, and after matching save for too small ones."""
+    """Read and decode every file once; return the features of the raw files, and of the matched ones save for those too small."""
     lies, matched = [], {}
     for row, path in enumerate(progress(df["path"].tolist())):
         data = read_bytes(resolve(path, root))
@@ -364,7 +366,7 @@ def _png_rule(df: pd.DataFrame, labels: NDArray[np.int64], sources: NDArray[np.s
     groups, clusters = _clusters(labels, sources)
     scores = (df["orig_format"] == "PNG").to_numpy(float)
     area = auc_interval(labels, scores, groups, n_draws=settings.n_draws, seed=settings.seed)
-    return CueResult(VIEWS[2], "is it a PNG", "container", area, "none", clusters, area.value > LEAKY_ABOVE)
+    return CueResult(ORIGINAL_FILES, "is it a PNG", "container", area, "none", clusters, area.value > LEAKY_ABOVE)
 
 
 def audit(
@@ -377,7 +379,7 @@ def audit(
     n_draws: int = 1000,
     progress: Callable[..., Iterable[str]] = iter,
 ) -> AuditReport:
-    """Audit a data set: the leak AUC of every cue, as it lies, after matching, and as the originals lay.
+    """Audit a data set: the leak AUC of every cue in raw files, after the matched protocol, and in the original files.
 
     Args:
         df: Manifest with real and fake images.
@@ -404,13 +406,13 @@ def audit(
         raise ManifestError("an audit needs at least two real and two fake images")
     lies, matched = _read_features(df, root, protocol, seed, progress)
     kept = matched.index.to_numpy(np.int64)
-    results = _results(VIEWS[0], lies, labels, sources, settings)
+    results = _results(RAW_FILES, lies, labels, sources, settings)
     if len(kept) == 0:
         raise ImageError("audit", f"no image is as large as the crop of {protocol.crop} pixels")
-    results += _results(VIEWS[1], matched, labels[kept], sources[kept], settings)
+    results += _results(MATCHED_PROTOCOL, matched, labels[kept], sources[kept], settings)
     originals = original_features(df)
     if originals is not None:
-        results += _results(VIEWS[2], originals, labels, sources, settings)
+        results += _results(ORIGINAL_FILES, originals, labels, sources, settings)
         results.append(_png_rule(df, labels, sources, settings))
     real = int((labels == 0).sum())
     return AuditReport(tuple(results), len(df), real, len(df) - real, len(df) - len(kept), protocol, seed)

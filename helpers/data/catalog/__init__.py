@@ -36,7 +36,7 @@ def data_dir() -> Path:
     """Return the project's data folder.
 
     Returns:
-        `data` beside the package, as it lies in a checkout.
+        `data` beside the package, as in a checkout.
 
     Raises:
         ManifestError: The package is not installed from a checkout, so there is no such folder.

@@ -131,18 +131,18 @@ def plot_independence(ax: Axes) -> None:
 
 
 @dataclass(frozen=True)
-class View:
+class StatisticCurve:
     """A statistic as a curve: what is drawn for the image, and what for comparison."""
 
     curve: Callable[..., None]
     reference: Callable[[Axes], None]
 
 
-VIEWS: dict[str, View] = {
-    "differences": View(plot_differences, plot_gaussian),
-    "spectrum": View(plot_spectrum, plot_power_law),
-    "first digits": View(plot_digits, plot_law),
-    "clustering": View(plot_clustering, plot_independence),
+STATISTIC_CURVES: dict[str, StatisticCurve] = {
+    "differences": StatisticCurve(plot_differences, plot_gaussian),
+    "spectrum": StatisticCurve(plot_spectrum, plot_power_law),
+    "first digits": StatisticCurve(plot_digits, plot_law),
+    "clustering": StatisticCurve(plot_clustering, plot_independence),
 }
 
 
@@ -151,7 +151,7 @@ def statistic_figure(img: Tensor, view: str, label: str) -> Figure:
 
     Args:
         img: image or grey plane.
-        view: key of `VIEWS`.
+        view: key of `STATISTIC_CURVES`.
         label: what the curve is called.
 
     Returns:
@@ -163,10 +163,10 @@ def statistic_figure(img: Tensor, view: str, label: str) -> Figure:
     left.imshow(plane.numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     left.set(title=f"{label}, {plane.shape[1]} x {plane.shape[0]}", xticks=[], yticks=[])
     try:
-        VIEWS[view].curve(right, plane, label)
+        STATISTIC_CURVES[view].curve(right, plane, label)
     except StatisticsError as error:
         right.set_title(str(error), fontsize=9)
-    VIEWS[view].reference(right)
+    STATISTIC_CURVES[view].reference(right)
     right.legend()
     return fig
 
@@ -232,4 +232,4 @@ def statistic_explorer(images: Mapping[str, Tensor]) -> None:
         return statistic_figure(plane, statistic, f"{photograph.replace('_', ' ')}, {copy}")
 
     alt = "Left, a grey picture; right, one of its statistics as a curve, with a dotted line for comparison."
-    explorer(draw, alt, statistic=list(VIEWS), photograph=list(images), copy=list(copies), shrunk=[1, 2, 4])
+    explorer(draw, alt, statistic=list(STATISTIC_CURVES), photograph=list(images), copy=list(copies), shrunk=[1, 2, 4])

@@ -31,17 +31,17 @@ from helpers.generators import load, zoo_crops, zoo_images
 from helpers.statistics.residuals import RESIDUALS, fingerprint, fingerprint_correlation, residual_levels
 
 __all__ = [
+    "POST_PROCESSING",
     "STRENGTHS",
-    "VIEWS",
     "Attribution",
     "choose",
     "colour_features",
     "fit",
+    "measure_attribution",
     "nearest_fingerprint",
     "pool_spectra",
     "score",
     "spectrum_features",
-    "survey",
     "transfer",
 ]
 
@@ -85,8 +85,8 @@ def shrunk_and_enlarged(images: Tensor, share: float = 0.75) -> Tensor:
     return large.round().clamp(0, 255).to(torch.uint8)
 
 
-VIEWS: Mapping[str, Callable[[Tensor], Tensor]] = MappingProxyType(
-    {"as it lies": lambda images: images, "matched JPEG": matched_jpeg, "shrunk and enlarged": shrunk_and_enlarged}
+POST_PROCESSING: Mapping[str, Callable[[Tensor], Tensor]] = MappingProxyType(
+    {"unchanged": lambda images: images, "matched JPEG": matched_jpeg, "shrunk and enlarged": shrunk_and_enlarged}
 )
 """What happens to images before they are attributed."""
 
@@ -266,13 +266,15 @@ def transfer(
     return areas
 
 
-# The survey behind the numbers of lesson 02
+# The study behind the numbers of lesson 02
 
 CROPS_SEED = 700
 """Seed of the held-out crops that detectors are tested on and generators redraw."""
 
 
-def survey(residuals: Sequence[str] = tuple(RESIDUALS), *, crops: int = 128, seed: int = 0) -> dict[str, Any]:
+def measure_attribution(
+    residuals: Sequence[str] = tuple(RESIDUALS), *, crops: int = 128, seed: int = 0
+) -> dict[str, Any]:
     """Measure attribution on the shipped zoo: each residual and view, controls, redrawn photographs, transfer.
 
     Args:
@@ -292,12 +294,12 @@ def survey(residuals: Sequence[str] = tuple(RESIDUALS), *, crops: int = 128, see
                 split: {name: spectrum_features(change(images), residual) for name, images in groups.items()}
                 for split, groups in splits.items()
             }
-            for view, change in VIEWS.items()
+            for view, change in POST_PROCESSING.items()
         }
         for view, features in described.items():
             model, strength = choose(features["train"], features["val"])
             models[residual, view] = model
-            for seen in dict.fromkeys((view, "as it lies")):
+            for seen in dict.fromkeys((view, "unchanged")):
                 found = score(models[residual, seen], features["test"], seed=seed)
                 head = {"residual": residual, "view": view, "fitted on": seen}
                 results.append({**head, **asdict(found)})
@@ -310,11 +312,11 @@ def survey(residuals: Sequence[str] = tuple(RESIDUALS), *, crops: int = 128, see
         "controls": _controls(splits, seed),
         "fingerprints": {residual: _fingerprints(splits, residual, seed) for residual in residuals},
         "redrawn": {
-            residual: _redrawn(models[residual, "as it lies"], held_out[: crops // 2], residual, seed)
+            residual: _redrawn(models[residual, "unchanged"], held_out[: crops // 2], residual, seed)
             for residual in residuals
         },
         "transfer": {
-            residual: {view: _transfer(splits, held_out, residual, view) for view in ("as it lies", "matched JPEG")}
+            residual: {view: _transfer(splits, held_out, residual, view) for view in ("unchanged", "matched JPEG")}
             for residual in residuals
         },
     }
@@ -339,9 +341,9 @@ def _moved(images: Tensor) -> Tensor:
 
 
 def _fingerprints(splits: Mapping[str, Mapping[str, Tensor]], residual: str, seed: int) -> dict[str, Any]:
-    """Accuracy of the nearest fingerprint, as it lies and under changes."""
+    """Accuracy of the nearest fingerprint, unchanged and under changes."""
     function = RESIDUALS[residual]
-    changes: dict[str, Callable[[Tensor], Tensor]] = {**VIEWS, "moved by one pixel": _moved}
+    changes: dict[str, Callable[[Tensor], Tensor]] = {**POST_PROCESSING, "moved by one pixel": _moved}
     train = {name: function(images) for name, images in splits["train"].items()}
     return {
         view: asdict(
@@ -369,7 +371,7 @@ def _transfer(splits: Mapping[str, Mapping[str, Tensor]], held_out: Tensor, resi
     """AUC of detectors that know one generator, on each generator."""
 
     def describe(images: Tensor) -> NDArray[np.float64]:
-        return spectrum_features(VIEWS[view](images), residual)
+        return spectrum_features(POST_PROCESSING[view](images), residual)
 
     train = {name: describe(images) for name, images in splits["train"].items()}
     test = {name: describe(images) for name, images in splits["test"].items()}

@@ -25,10 +25,19 @@ from helpers.data.crops import draw_crops, stack, zoo_photographs
 from helpers.data.images import random_crop
 from helpers.evaluation.metrics import Interval
 from helpers.generators import RECIPES, zoo_images
-from helpers.lessons.lesson02.attribution import VIEWS
+from helpers.lessons.lesson02.attribution import POST_PROCESSING
 from helpers.statistics.residuals import residual_levels
 
-__all__ = ["PLACES", "between_variance", "places", "replica_cells", "ring_cells", "scenes", "survey", "variance_ratio"]
+__all__ = [
+    "PLACES",
+    "between_variance",
+    "measure_variance_ratios",
+    "places",
+    "replica_cells",
+    "ring_cells",
+    "scenes",
+    "variance_ratio",
+]
 
 Group = NDArray[np.float64]
 """(images, cells)."""
@@ -180,7 +189,7 @@ def _ratio(top: NDArray[np.float64], bottom: NDArray[np.float64], cells: NDArray
     return above / below if below > 0 else float("inf")
 
 
-# The survey behind the numbers of lesson 02
+# The study behind the numbers of lesson 02
 
 RING_EDGES = tuple(edge / 16 for edge in range(13))
 """Rings of 1/16 cycles per pixel; the last one holds the corner of the spectrum alone."""
@@ -209,10 +218,10 @@ def scenes(count: int = 128, seed: int = 300, *, native: bool = False) -> dict[s
 
 
 SURVEYED = ("difference", "median", "denoising")
-"""Residuals of the survey. Every linear one gives the same ratios, as its filter shifts all levels alike."""
+"""Residuals of the study. Every linear one gives the same ratios, as its filter shifts all levels alike."""
 
 
-def survey(
+def measure_variance_ratios(
     residuals: Sequence[str] = SURVEYED, *, count: int = 128, n_draws: int = 1000, seed: int = 0
 ) -> dict[str, Any]:
     """Compare the shipped generators with photographs: each residual, with and without JPEG, by place and by ring.
@@ -240,10 +249,10 @@ def survey(
     masks = {name: marked.flatten().numpy() for name, marked in cells.items()}
     results = []
     for residual in residuals:
-        for view in ("as it lies", "matched JPEG"):
+        for view in ("unchanged", "matched JPEG"):
             groups = {
                 title: {
-                    name: residual_levels(VIEWS[view](x), residual).flatten(1).double().numpy()
+                    name: residual_levels(POST_PROCESSING[view](x), residual).flatten(1).double().numpy()
                     for name, x in group.items()
                 }
                 for title, group in sets.items()

@@ -52,6 +52,7 @@ __all__ = [
     "StudyError",
     "continuity",
     "gap",
+    "measure_embeddings",
     "memorise",
     "points_of",
     "purities",
@@ -63,7 +64,6 @@ __all__ = [
     "study_detector",
     "study_set",
     "supervised_map",
-    "survey",
     "training_votes",
 ]
 
@@ -335,7 +335,7 @@ def unseen_auc(images: ImageSet, scores: ArrayLike) -> Interval:
 # The record
 
 
-def survey(progress: Callable[[str], None] = lambda _: None) -> dict[str, Any]:
+def measure_embeddings(progress: Callable[[str], None] = lambda _: None) -> dict[str, Any]:
     """Make the whole study.
 
     Args:
