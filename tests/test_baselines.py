@@ -91,14 +91,14 @@ def test_one_class_sees_no_fake_and_still_finds_what_is_unlike_photographs(tmp_p
     found = fitted(config, tmp_path / "run")
     check(found, tmp_path / "kept", least=0.7)
     others = make_detector(config)
-    others.learn(made_up(strength=3.0), tmp_path / "other")  # other fakes, the same photographs
+    others.fit_weights(made_up(strength=3.0), tmp_path / "other")  # other fakes, the same photographs
     left, right = found.state_dict(), others.state_dict()
     assert all(torch.equal(left[name], kept(right[name])) for name in left)
 
 
 def test_the_gaussian_of_one_class_gives_mahalanobis_distances(tmp_path: Path) -> None:
     detector = make_detector(replace(TINY, detector="one_class", mapping_steps=1))
-    detector.learn(made_up(), tmp_path)
+    detector.fit_weights(made_up(), tmp_path)
     images = torch.stack(list(made_up("test").images()))
     with torch.no_grad():
         features = (detector.teacher.backbone(images) - detector.mean).double().numpy()

@@ -33,7 +33,7 @@ class Brightness(Detector):
     def embed(self, images: torch.Tensor) -> torch.Tensor:
         return images.float().mean(dim=(2, 3))
 
-    def learn(self, train: ImageSet, out: Path) -> None:
+    def fit_weights(self, train: ImageSet, out: Path) -> None:
         self.learnt = train
 
 

@@ -99,7 +99,7 @@ def test_ensemble_averages_members_on_one_scale(tmp_path: Path) -> None:
     counted = replace(COUNTED, detector="cross_entropy")
     members = [make_detector(one) for one in (spectrum, counted)]
     for number, member in enumerate(members):
-        member.learn(train, tmp_path / str(number))
+        member.fit_weights(train, tmp_path / str(number))
     ensemble = Ensemble.from_members(members)
     ensemble.standardise(train)
     ensemble.note_history(train, val, ensemble.calibrate(val))

@@ -97,7 +97,7 @@ def test_parts_are_put_on_the_scale_of_training_photographs(trained: NaturalTrac
 def test_the_teacher_keeps_what_stage_one_learnt(trained: NaturalTraceDetector, tmp_path: Path) -> None:
     alone = make_detector(TINY)
     assert isinstance(alone, NaturalTraceDetector)
-    alone.map(made_up(strength=14.0), tmp_path)
+    alone.fit_stage1(made_up(strength=14.0), tmp_path)
     left, right = alone.teacher.state_dict(), trained.teacher.state_dict()
     assert all(torch.equal(kept(left[name]), right[name]) for name in left)
     assert not torch.equal(trained.student.backbone.body.layers[0].weight, right["backbone.body.layers.0.weight"])
@@ -140,7 +140,7 @@ def test_interrupted_in_stage_two_it_ends_with_the_same_detector(
 def test_without_stage_one_the_teacher_stays_untrained(tmp_path: Path) -> None:
     config = replace(TINY, mapping_steps=0)
     detector, fresh = make_detector(config), make_detector(config)
-    detector.map(made_up(), tmp_path)
+    detector.fit_stage1(made_up(), tmp_path)
     left, right = detector.teacher.state_dict(), fresh.teacher.state_dict()
     assert all(torch.equal(left[name], right[name]) for name in left)
     assert not list(tmp_path.iterdir())
@@ -173,8 +173,8 @@ def test_a_lean_detector_scores_the_same_without_its_teacher(trained: NaturalTra
     assert (tmp_path / "slim/weights.safetensors").stat().st_size < (
         0.6 * (tmp_path / "whole/weights.safetensors").stat().st_size
     )
-    with pytest.raises(DetectorError, match="cannot learn"):
-        loaded.learn(made_up(), tmp_path / "again")
+    with pytest.raises(DetectorError, match="cannot be trained"):
+        loaded.fit_weights(made_up(), tmp_path / "again")
 
 
 def test_a_score_that_asks_the_teacher_keeps_it(trained: NaturalTraceDetector) -> None:

@@ -103,7 +103,7 @@ class Detector(nn.Module):
         """(n, 3, H, W), 0..255 -> the vectors that the detector judges by, (n, d)."""
 
     @abstractmethod
-    def learn(self, train: ImageSet, out: Path) -> None:
+    def fit_weights(self, train: ImageSet, out: Path) -> None:
         """Train on labelled images.
 
         Args:
@@ -129,7 +129,7 @@ class Detector(nn.Module):
             if missing := set(LABELS) - set(part.manifest["label"]):
                 raise DetectorError(f"the {name} images hold none that is {' or '.join(sorted(missing))}")
         self._claim(train, out)
-        self.learn(train, out)
+        self.fit_weights(train, out)
         self.eval()
         self.note_history(train, val, self.calibrate(val))
         return self

@@ -80,7 +80,7 @@ class SpectrumRegression(Detector):
         total = power.new_zeros(len(power), RINGS).index_add_(1, ring[inside], power[:, inside])
         return total / torch.bincount(ring[inside], minlength=RINGS).clamp(min=1)
 
-    def learn(self, train: ImageSet, out: Path) -> None:
+    def fit_weights(self, train: ImageSet, out: Path) -> None:
         """Fit on 6,000 crops."""
         images, labels = crop_batches(train, self.config, 6000)
         self.linear.fit(torch.cat([self.embed(part) for part in batches(images, 256)]), labels)
@@ -101,7 +101,7 @@ class CrossEntropy(Detector):
         super().__init__(config)
         self.student = Student(backbone_of(config), config.embedding)
 
-    def learn(self, train: ImageSet, out: Path, pools: Pools | None = None) -> None:
+    def fit_weights(self, train: ImageSet, out: Path, pools: Pools | None = None) -> None:
         """Train by stage 2's task with its contrast switched off, so that nothing else differs."""
         config = self.config
         smoothing = TransferTerms(**config.transfer).smoothing
@@ -169,7 +169,7 @@ class SupCon(CrossEntropy):
         super().__init__(config)
         self.linear = LinearScore(self.student.backbone.width)
 
-    def learn(self, train: ImageSet, out: Path, pools: Pools | None = None) -> None:
+    def fit_weights(self, train: ImageSet, out: Path, pools: Pools | None = None) -> None:
         """Train the embedding, then the head."""
         config = self.config
         task = SupConTask(self.student, config.learning_rate)
@@ -210,13 +210,13 @@ class OneClass(NaturalTraceDetector):
         """Keep everything: the Gaussian is of the teacher's features."""
         return self
 
-    def learn(self, train: ImageSet, out: Path, pools: Pools | None = None) -> None:
+    def fit_weights(self, train: ImageSet, out: Path, pools: Pools | None = None) -> None:
         """Run stage 1, then estimate mean and (shrunken) covariance of features of training photographs."""
         from sklearn.covariance import LedoitWolf
 
         pools = pools or (make_pools(train, self.config) if self.config.pool else None)
         crops = training_crops(train, self.config, self.teacher.backbone, pools)
-        self.map(train, out, pools)
+        self.fit_stage1(train, out, pools)
         self.eval()
         images, labels = examples(crops, 4096)
         with torch.no_grad():
@@ -263,7 +263,7 @@ class FoundationProbe(_Foundation):
         super().__init__(config)
         self.linear = LinearScore(self.backbone.width)
 
-    def learn(self, train: ImageSet, out: Path) -> None:
+    def fit_weights(self, train: ImageSet, out: Path) -> None:
         """Fit the head on 2,048 crops."""
         self.linear.fit(*self._training_features(train))
 
@@ -288,7 +288,7 @@ class FoundationNeighbours(_Foundation):
         self.register_buffer("rows", torch.zeros(self.count, self.backbone.width))
         self.register_buffer("fake", torch.zeros(self.count, dtype=torch.bool))
 
-    def learn(self, train: ImageSet, out: Path) -> None:
+    def fit_weights(self, train: ImageSet, out: Path) -> None:
         """Keep the features of 2,048 crops."""
         features, labels = self._training_features(train, self.count)
         self.rows, self.fake = F.normalize(features, dim=1), torch.from_numpy(labels == 1)

@@ -68,11 +68,11 @@ class Ensemble(Detector):
         ensemble.history = dict(members[0].history)
         return ensemble
 
-    def learn(self, train: ImageSet, out: Path) -> None:
+    def fit_weights(self, train: ImageSet, out: Path) -> None:
         """Train the members one after the other."""
         for number, member in enumerate(self.members):
             assert isinstance(member, Detector)
-            member.learn(train, out / f"member{number}")
+            member.fit_weights(train, out / f"member{number}")
         self.standardise(train)
 
     @torch.no_grad()

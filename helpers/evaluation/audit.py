@@ -233,7 +233,7 @@ def original_features(df: pd.DataFrame) -> pd.DataFrame | None:
 def _read_features(
     df: pd.DataFrame, root: str | Path | None, protocol: Protocol, seed: int, progress: Callable[..., Iterable[str]]
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Read and decode every file once; return the features of the raw files, and of the matched ones save for those too small."""
+    """Read and decode every file once; return features of the raw files, and of the matched without too small ones."""
     lies, matched = [], {}
     for row, path in enumerate(progress(df["path"].tolist())):
         data = read_bytes(resolve(path, root))

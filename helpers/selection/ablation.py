@@ -117,7 +117,7 @@ def ablate(
             same = repr(replace(own, score="all"))
             if same not in trained:
                 detector: Any = make_detector(own)
-                detector.learn(train, out / f"{number}-{seed}", pools)
+                detector.fit_weights(train, out / f"{number}-{seed}", pools)
                 trained[same] = detector.eval()
             trained[same].config = own
             scores = {key: trained[same].logit(rows).double().detach().numpy() for key, rows in described.items()}

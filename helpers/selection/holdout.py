@@ -105,7 +105,7 @@ def holdout(
         train = images.subset(fold.learn)
         detector = make_detector(config)
         assert isinstance(detector, NaturalTraceDetector)
-        detector.learn(train, out / f"{number}-{config.seed}", make_pools(train, config))
+        detector.fit_weights(train, out / f"{number}-{config.seed}", make_pools(train, config))
         detector.eval()
         for score in SCORES:
             detector.config = replace(config, score=score)

@@ -140,14 +140,14 @@ class NaturalTraceDetector(Detector):
         backbone = self.teacher.backbone
         return WIDTH if isinstance(backbone.view, CooccurrenceView) else backbone.width
 
-    def learn(self, train: ImageSet, out: Path, pools: Pools | None = None) -> None:
+    def fit_weights(self, train: ImageSet, out: Path, pools: Pools | None = None) -> None:
         """Run both stages."""
         config = self.config
         if not config.teacher:
-            raise DetectorError("a detector without its teacher cannot learn: set teacher to true")
+            raise DetectorError("a detector without its teacher cannot be trained: set teacher to true")
         pools = pools or (make_pools(train, config) if config.pool else None)
         crops = training_crops(train, config, self.teacher.backbone, pools)
-        self.map(train, out / "stage1", pools)
+        self.fit_stage1(train, out / "stage1", pools)
         self.student.start_from(self.teacher)
         self.bank = natural_traces(self.teacher, train, config.augmentation, count=config.prototypes, seed=config.seed)
         terms, rate = TransferTerms(**config.transfer), config.learning_rate
@@ -165,7 +165,7 @@ class NaturalTraceDetector(Detector):
         rows = [self.teacher.describe(crops[index]["image"][None]) for index in range(0, min(count, len(crops)), 2)]  # type: ignore[arg-type]
         self.subspace.fit(torch.cat(rows))
 
-    def map(self, train: ImageSet, out: Path, pools: Pools | None = None) -> None:
+    def fit_stage1(self, train: ImageSet, out: Path, pools: Pools | None = None) -> None:
         """Run stage 1: train the teacher on photographs alone. Without steps it stays as it is, untrained."""
         config = self.config
         if config.mapping_steps:

@@ -106,7 +106,7 @@ def run_arm(arm: Arm, base: DetectorConfig, sets: Mapping[str, ImageSet], folder
     if arm.mapped:
         first = make_detector(config)
         assert isinstance(first, NaturalTraceDetector)
-        first.map(sets["train"], folder / "stage1")
+        first.fit_stage1(sets["train"], folder / "stage1")
         shutil.copytree(folder / "stage1", out / "stage1")
     return all_scores(make_detector(config).fit(sets["train"], sets["val"], out), sets["test"])
 
