@@ -9,7 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
-import xml.etree.ElementTree as ElementTree
+import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from pathlib import Path
 
@@ -561,10 +561,10 @@ def test_nbval_passes_the_good_and_fails_the_leaked_and_the_broken(own_copy: Pat
     subprocess.run([*command, f"--junit-xml={report}", str(own_copy)], check=False, capture_output=True, cwd=own_copy)
     failed = {
         (Path(case.attrib["file"]).name if "file" in case.attrib else case.attrib["classname"], case.attrib["name"])
-        for case in ElementTree.parse(report).iter("testcase")
+        for case in ET.parse(report).iter("testcase")
         if case.find("failure") is not None or case.find("error") is not None
     }
-    total = len(list(ElementTree.parse(report).iter("testcase")))
+    total = len(list(ET.parse(report).iter("testcase")))
     assert total == 4 * 8
     assert {(re.sub(r".*?(9\d_[a-z]+).*", r"\1", file), name) for file, name in failed} == {
         ("91_spoilt", "Cell 2"),

@@ -4,7 +4,7 @@ import json
 
 import ipywidgets
 import matplotlib.pyplot as plt
-import numpy
+import numpy as np
 import pytest
 import skimage
 import torch
@@ -32,7 +32,7 @@ def test_every_view_of_every_copy_can_be_drawn(coffee, view, copy):
     fig = statistic_plots.statistic_figure(plane, view, copy)
     curve, reference = fig.axes[1].lines
     assert len(curve.get_xdata()) > 5
-    assert numpy.isfinite(numpy.asarray(curve.get_ydata(), dtype=float)).any()
+    assert np.isfinite(np.asarray(curve.get_ydata(), dtype=float)).any()
     assert fig.axes[1].get_xlabel()
     assert fig.axes[1].get_ylabel()
     assert curve.get_linestyle() != reference.get_linestyle()
@@ -46,8 +46,8 @@ def test_a_flat_picture_is_drawn_with_a_remark_instead_of_a_curve():
 def test_differences_are_a_density(coffee):
     fig, ax = plt.subplots()
     statistic_plots.plot_differences(ax, coffee, "coffee")
-    density = numpy.nan_to_num(numpy.asarray(ax.lines[0].get_ydata(), dtype=float))
-    assert density.sum() * numpy.diff(statistic_plots.SPREADS)[0] == pytest.approx(1, abs=0.01)
+    density = np.nan_to_num(np.asarray(ax.lines[0].get_ydata(), dtype=float))
+    assert density.sum() * np.diff(statistic_plots.SPREADS)[0] == pytest.approx(1, abs=0.01)
     plt.close(fig)
 
 

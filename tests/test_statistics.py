@@ -2,8 +2,8 @@
 
 import math
 
-import numpy
-import pandas
+import numpy as np
+import pandas as pd
 import pytest
 import pywt
 import scipy.fft
@@ -38,8 +38,8 @@ def random_plane() -> torch.Tensor:
 
 class TestLuminance:
     def test_agrees_with_pillow(self, coffee):
-        luma = numpy.asarray(PillowImage.fromarray(skimage.data.coffee()).convert("L"), dtype=float)
-        assert numpy.abs(statistics.as_luminance(coffee).numpy() * 255 - luma).max() < 1
+        luma = np.asarray(PillowImage.fromarray(skimage.data.coffee()).convert("L"), dtype=float)
+        assert np.abs(statistics.as_luminance(coffee).numpy() * 255 - luma).max() < 1
 
     def test_bytes_and_floats_agree(self, coffee):
         floats = coffee.to(torch.float64) / 255
@@ -57,13 +57,13 @@ class TestLuminance:
         coded = torch.linspace(0, 1, 256, dtype=torch.float64)
         grey = coded.numpy()[:, None].repeat(3, 1)
         reference = skimage.color.rgb2xyz(grey)[:, 1]
-        numpy.testing.assert_allclose(statistics.linear_light(coded).numpy(), reference, atol=1e-6)
+        np.testing.assert_allclose(statistics.linear_light(coded).numpy(), reference, atol=1e-6)
 
     @pytest.mark.parametrize("factor", [1, 2, 3, 4])
     def test_downscale_agrees_with_scikit_image(self, factor):
         plane = torch.rand(48, 60, generator=generator(), dtype=torch.float64)
         reference = skimage.transform.downscale_local_mean(plane.numpy(), (factor, factor))
-        numpy.testing.assert_allclose(statistics.downscale(plane, factor).numpy(), reference, atol=1e-12)
+        np.testing.assert_allclose(statistics.downscale(plane, factor).numpy(), reference, atol=1e-12)
 
     def test_downscale_drops_what_is_left_over(self):
         assert statistics.downscale(torch.zeros(2, 3, 50, 61), 4).shape == (2, 3, 12, 15)
@@ -77,14 +77,14 @@ class TestSpectrum:
     @pytest.mark.parametrize("size", [(64, 64), (60, 97), (101, 48)])
     def test_ring_averages_agree_with_scipy(self, size):
         plane = torch.rand(size, generator=generator(1), dtype=torch.float64)
-        window = numpy.outer(*(scipy.signal.windows.hann(side, sym=False) for side in size))
-        weighted_mean = numpy.average(plane.numpy(), weights=window)
-        power = numpy.abs(scipy.fft.fft2((plane.numpy() - weighted_mean) * window)) ** 2 / numpy.sum(window**2)
-        radius = numpy.hypot(*numpy.meshgrid(*(scipy.fft.fftfreq(side) for side in size), indexing="ij"))
-        edges = numpy.geomspace(0.05, 0.47, 13)
+        window = np.outer(*(scipy.signal.windows.hann(side, sym=False) for side in size))
+        weighted_mean = np.average(plane.numpy(), weights=window)
+        power = np.abs(scipy.fft.fft2((plane.numpy() - weighted_mean) * window)) ** 2 / np.sum(window**2)
+        radius = np.hypot(*np.meshgrid(*(scipy.fft.fftfreq(side) for side in size), indexing="ij"))
+        edges = np.geomspace(0.05, 0.47, 13)
         reference = scipy.stats.binned_statistic(radius.ravel(), power.ravel(), "mean", edges).statistic
         frequency, measured = statistics.radial_power_spectrum(plane, rings=12, band=(0.05, 0.47))
-        numpy.testing.assert_allclose(measured.numpy(), reference[~numpy.isnan(reference)], rtol=1e-9)
+        np.testing.assert_allclose(measured.numpy(), reference[~np.isnan(reference)], rtol=1e-9)
         assert torch.all(frequency.diff() > 0)
 
     def test_white_noise_has_its_variance_at_every_frequency(self):
@@ -115,12 +115,12 @@ class TestSpectrum:
     def test_mean_slope_of_small_fields_is_within_five_hundredths(self, alpha, size):
         fields = [statistics.power_law_noise(size, alpha, generator(seed)) for seed in range(8)]
         slopes = [statistics.spectral_slope(field, draws=1).slope for field in fields]
-        assert abs(numpy.mean(slopes) - alpha) < 0.05
+        assert abs(np.mean(slopes) - alpha) < 0.05
 
     def test_the_interval_covers_the_truth(self):
         fields = [statistics.power_law_noise((256, 384), 2.0, generator(100 + seed)) for seed in range(60)]
         fits = [statistics.spectral_slope(field, draws=200) for field in fields]
-        assert numpy.mean([fitted.low <= 2 <= fitted.high for fitted in fits]) >= 0.87
+        assert np.mean([fitted.low <= 2 <= fitted.high for fitted in fits]) >= 0.87
 
     def test_fit_line_agrees_with_scipy(self):
         x, noise = torch.linspace(-4, -1, 20, dtype=torch.float64), torch.randn(20, generator=generator()).double()
@@ -196,8 +196,8 @@ class TestTails:
 
     def test_gradients_agree_with_numpy(self, random_plane):
         plane = 0.1 + 0.8 * random_plane
-        reference = [numpy.diff(plane.numpy(), axis=axis).ravel() for axis in (1, 0)]
-        numpy.testing.assert_allclose(statistics.gradients(plane).numpy(), numpy.concatenate(reference))
+        reference = [np.diff(plane.numpy(), axis=axis).ravel() for axis in (1, 0)]
+        np.testing.assert_allclose(statistics.gradients(plane).numpy(), np.concatenate(reference))
 
     def test_pairs_of_clipped_pixels_are_left_out(self):
         plane = torch.full((16, 16), 0.5)
@@ -211,7 +211,7 @@ class TestTails:
         approximation, details, *_ = pywt.wavedec2(plane.numpy(), "haar", level=level)
         bands = statistics.haar(plane, level)
         for name, reference in zip(bands, (approximation, *details), strict=True):
-            numpy.testing.assert_allclose(bands[name].numpy(), reference, atol=1e-12)
+            np.testing.assert_allclose(bands[name].numpy(), reference, atol=1e-12)
 
     def test_scale_distance_is_zero_only_without_a_change_of_form(self, coffee):
         assert statistics.scale_distance(coffee, 1) == 0
@@ -223,13 +223,13 @@ class TestTails:
 
 class TestBenford:
     def test_block_dct_agrees_with_the_cosine_matrix(self, random_plane):
-        index = numpy.arange(8)
-        matrix = numpy.cos(numpy.pi * (2 * index[None] + 1) * index[:, None] / 16) / 2
+        index = np.arange(8)
+        matrix = np.cos(np.pi * (2 * index[None] + 1) * index[:, None] / 16) / 2
         matrix[0] /= math.sqrt(2)
         blocks = statistics.block_dct(random_plane, offset=(4, 2))
         assert blocks.shape == (11, 16, 8, 8)
         patch = random_plane[4 + 8 * 3 : 4 + 8 * 4, 2 + 8 * 5 : 2 + 8 * 6].numpy() * 255 - 128
-        numpy.testing.assert_allclose(blocks[3, 5].numpy(), matrix @ patch @ matrix.T, atol=1e-10)
+        np.testing.assert_allclose(blocks[3, 5].numpy(), matrix @ patch @ matrix.T, atol=1e-10)
 
     def test_block_dct_shows_the_steps_of_the_quantisation_table(self):
         grey = from_pil(PillowImage.fromarray(skimage.data.camera()))
@@ -285,7 +285,7 @@ class TestNeighbours:
         offsets = ((0, 1), (1, 0), (3, 2))
         pairs = [(plane[:, :-1], plane[:, 1:]), (plane[:-1], plane[1:]), (plane[:-3, :-2], plane[3:, 2:])]
         reference = [scipy.stats.pearsonr(a.flatten(), b.flatten()).statistic for a, b in pairs]
-        numpy.testing.assert_allclose(statistics.neighbour_correlation(plane, offsets).numpy(), reference, atol=1e-9)
+        np.testing.assert_allclose(statistics.neighbour_correlation(plane, offsets).numpy(), reference, atol=1e-9)
 
     def test_a_chain_of_known_correlation(self):
         noise = torch.randn(200, 4000, generator=generator(), dtype=torch.float64).numpy()
@@ -326,11 +326,11 @@ class TestForgeries:
     def test_paper_discs_pass_every_test_that_photographs_pass(self):
         manifest = catalog.photographs()
         names = manifest.loc[manifest["scene"] == "everyday", "name"]
-        everyday = pandas.DataFrame([statistics.measure(catalog.photograph(name)) for name in names])
+        everyday = pd.DataFrame([statistics.measure(catalog.photograph(name)) for name in names])
         for seed in range(3):
             discs = scipy.ndimage.gaussian_filter(statistics.dead_leaves((1024, 1024), generator(seed)).numpy(), 1.8)
             plane = 0.1 + 0.8 * statistics.downscale(torch.from_numpy(discs), 2)
-            values = pandas.Series(statistics.measure((255 * plane).round() / 255))
+            values = pd.Series(statistics.measure((255 * plane).round() / 255))
             assert values.between(everyday.min(), everyday.max()).all()
 
     def test_noise_is_standardised_and_depends_on_its_generator_alone(self):
@@ -377,13 +377,13 @@ class TestStability:
             assert (summary[f"{key}_low"] <= summary[key]).all()
             assert (summary[key] <= summary[f"{key}_high"]).all()
         assert summary.loc["gradient_shape", "edge_effect_high"] < -2
-        pandas.testing.assert_frame_equal(statistics.stability_summary(table), summary.reset_index())
+        pd.testing.assert_frame_equal(statistics.stability_summary(table), summary.reset_index())
 
     def test_summary_leaves_undefined_values_out_and_refuses_too_little(self, table):
         more = table.copy()
         extra = table[table.photograph == "cat"].assign(photograph="x", source="x")
         extra.loc[extra.statistic == "slope", "value"] = math.nan
-        summary = statistics.stability_summary(pandas.concat([more, extra])).set_index("statistic")
+        summary = statistics.stability_summary(pd.concat([more, extra])).set_index("statistic")
         assert summary["sources"].to_dict() == {name: 3 if name == "slope" else 4 for name in statistics.STATISTICS}
         with pytest.raises(StatisticsError, match="two scales"):
             statistics.stability_summary(table[table.scale == 1])
@@ -391,11 +391,11 @@ class TestStability:
             statistics.stability_summary(table[table.source != "cat"])
 
     def test_standardised_shift_is_cohens_d(self):
-        first, second = numpy.array([1.0, 2.0, 3.0, 4.0]), numpy.array([2.0, 4.0, 5.0, 5.0])
+        first, second = np.array([1.0, 2.0, 3.0, 4.0]), np.array([2.0, 4.0, 5.0, 5.0])
         pooled = math.sqrt((first.var(ddof=1) + second.var(ddof=1)) / 2)
         assert statistics.standardised_shift(first, second) == pytest.approx(1.5 / pooled)
-        stacked = numpy.stack((first, first)), numpy.stack((second, first))
-        numpy.testing.assert_allclose(statistics.standardised_shift(*stacked), [1.5 / pooled, 0])
+        stacked = np.stack((first, first)), np.stack((second, first))
+        np.testing.assert_allclose(statistics.standardised_shift(*stacked), [1.5 / pooled, 0])
 
     def test_an_undefined_statistic_is_nan(self, coffee):
         doubled = coffee.repeat_interleave(2, 1).repeat_interleave(2, 2)

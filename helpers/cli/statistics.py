@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Any
 
-import pandas
+import pandas as pd
 import torch
 import typer
 from rich.console import Console
@@ -36,7 +36,7 @@ class Pictures(StrEnum):
     ALL = "all"
 
 
-def embedded(which: Pictures) -> tuple[pandas.DataFrame, dict[str, Tensor]]:
+def embedded(which: Pictures) -> tuple[pd.DataFrame, dict[str, Tensor]]:
     """Read the embedded pictures.
 
     Args:
@@ -46,13 +46,13 @@ def embedded(which: Pictures) -> tuple[pandas.DataFrame, dict[str, Tensor]]:
         Their manifests with a column `set`, and name -> image, uint8 (3, H, W).
     """
     sets = [Pictures.PHOTOGRAPHS, Pictures.TEXTURES] if which is Pictures.ALL else [which]
-    manifest = pandas.concat([catalog.load(name)[0].assign(set=name.value) for name in sets], ignore_index=True)
+    manifest = pd.concat([catalog.load(name)[0].assign(set=name.value) for name in sets], ignore_index=True)
     return manifest, {
         str(row.name): read_image(resolve(str(row.path), None)) for row in manifest.itertuples(index=False)
     }
 
 
-def measure_all(manifest: pandas.DataFrame, images: Mapping[str, Tensor]) -> dict[str, pandas.DataFrame]:
+def measure_all(manifest: pd.DataFrame, images: Mapping[str, Tensor]) -> dict[str, pd.DataFrame]:
     """Measure the pictures and sum up the colour photographs.
 
     Args:
@@ -66,7 +66,7 @@ def measure_all(manifest: pandas.DataFrame, images: Mapping[str, Tensor]) -> dic
     torch.set_num_threads(1)  # the planes are small: a second thread costs more in waiting than it saves
     table = stability_table(images, SCALES, dict(zip(manifest["name"], manifest["source"], strict=True)))
     values = table[table["scale"] == 1].pivot_table(index="photograph", columns="statistic", values="value")
-    fits = pandas.DataFrame([_extras(name, img) for name, img in images.items()]).set_index("name")
+    fits = pd.DataFrame([_extras(name, img) for name, img in images.items()]).set_index("name")
     pictures = manifest.set_index("name")[["set", "scene", "width", "height"]].join([fits, values[list(STATISTICS)]])
     result = {"pictures": pictures, "table": table}
     for title, scenes in SUBJECTS.items():
@@ -88,7 +88,7 @@ def _extras(name: str, img: Tensor) -> dict[str, str | float]:
     }
 
 
-def as_records(df: pandas.DataFrame) -> list[dict[str, Any]]:
+def as_records(df: pd.DataFrame) -> list[dict[str, Any]]:
     """Turn a table into records for JSON; what is not a number becomes null."""
     records = df.reset_index(names=df.index.name) if df.index.name else df
     return [
@@ -97,7 +97,7 @@ def as_records(df: pandas.DataFrame) -> list[dict[str, Any]]:
     ]
 
 
-def _pictures_table(pictures: pandas.DataFrame) -> Table:
+def _pictures_table(pictures: pd.DataFrame) -> Table:
     """Lay out one row per picture."""
     headings = ("gradient", "wavelet", "Benford", "neighbours", "clustering", "scales")
     shown = Table("picture", "scene", "slope", *headings, title="Embedded pictures at native size")
@@ -110,7 +110,7 @@ def _pictures_table(pictures: pandas.DataFrame) -> Table:
     return shown
 
 
-def _summary_table(title: str, summary: pandas.DataFrame) -> Table:
+def _summary_table(title: str, summary: pd.DataFrame) -> Table:
     """Lay out one row per statistic, with intervals."""
     headings = ("median", "scale_shift", "edge_effect")
     count = int(summary["sources"].max())

@@ -5,13 +5,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
+from numpy.typing import NDArray
 
 Function = Callable[..., Any]
 
 
-def as_array(value: Any) -> npt.NDArray[Any]:  # noqa: ANN401
+def as_array(value: Any) -> NDArray[Any]:  # noqa: ANN401
     """Return a tensor, array, number or pandas object as a NumPy array."""
     return value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else np.asarray(value)
 
@@ -58,7 +58,7 @@ def _differences(actual: Any, expected: Mapping[Any, Any], tolerance: float) -> 
     return None
 
 
-def array_difference(actual: npt.NDArray[Any], expected: npt.NDArray[Any], tolerance: float) -> str | None:
+def array_difference(actual: NDArray[Any], expected: NDArray[Any], tolerance: float) -> str | None:
     """Say how two arrays differ; see `difference`."""
     if actual.shape != expected.shape:
         return f"expected shape {expected.shape}, got {actual.shape}"

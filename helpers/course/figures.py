@@ -8,12 +8,12 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
-import numpy.typing as npt
 import seaborn as sns
 import torch
 from cycler import cycler
 from IPython.display import display
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 from PIL import Image
 
 PIXELS_PER_INCH = 100
@@ -184,7 +184,7 @@ def show(fig: Figure, alt: str, caption: str = "") -> None:
     display_bundle({"text/html": markup, "text/plain": f"Figure: {alt}"})
 
 
-def to_array(img: torch.Tensor | npt.NDArray[Any]) -> npt.NDArray[Any]:
+def to_array(img: torch.Tensor | NDArray[Any]) -> NDArray[Any]:
     """Turn an image into what `imshow` takes.
 
     Args:
@@ -201,7 +201,7 @@ def to_array(img: torch.Tensor | npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 def image_grid(
-    images: Sequence[torch.Tensor | npt.NDArray[Any]],
+    images: Sequence[torch.Tensor | NDArray[Any]],
     labels: Sequence[str],
     *,
     columns: int = 4,

@@ -5,8 +5,8 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy
-import pandas
+import numpy as np
+import pandas as pd
 import torch
 from scipy.stats import bootstrap
 from torch import Tensor
@@ -68,7 +68,7 @@ def stability_table(
     scales: Sequence[int] = (1, 2, 4),
     sources: Mapping[str, str] | None = None,
     seed: int = 0,
-) -> pandas.DataFrame:
+) -> pd.DataFrame:
     """Measure every image at every scale, and its phase-scrambled copy beside it.
 
     Args:
@@ -92,10 +92,10 @@ def stability_table(
             rows += [
                 (name, (sources or {}).get(name, name), scale, key, values[key], scrambled[key]) for key in STATISTICS
             ]
-    return pandas.DataFrame(rows, columns=["photograph", "source", "scale", "statistic", "value", "scrambled"])
+    return pd.DataFrame(rows, columns=["photograph", "source", "scale", "statistic", "value", "scrambled"])
 
 
-def standardised_shift(first: numpy.ndarray, second: numpy.ndarray, axis: int = -1) -> numpy.ndarray:
+def standardised_shift(first: np.ndarray, second: np.ndarray, axis: int = -1) -> np.ndarray:
     """Mean of `second - first` in units of the pooled spread between images (Cohen's d for groups of equal size).
 
     Args:
@@ -109,12 +109,12 @@ def standardised_shift(first: numpy.ndarray, second: numpy.ndarray, axis: int = 
     Source: Cohen, Statistical Power Analysis for the Behavioral Sciences (1988), ch. 2.
     Taught in: notebook 01.
     """
-    pooled = (numpy.var(first, axis=axis, ddof=1) + numpy.var(second, axis=axis, ddof=1)) / 2
-    shift: numpy.ndarray = numpy.mean(second - first, axis=axis) / numpy.sqrt(numpy.maximum(pooled, 1e-30))
+    pooled = (np.var(first, axis=axis, ddof=1) + np.var(second, axis=axis, ddof=1)) / 2
+    shift: np.ndarray = np.mean(second - first, axis=axis) / np.sqrt(np.maximum(pooled, 1e-30))
     return shift
 
 
-def _interval(samples: tuple[numpy.ndarray, ...], function: Callable[..., numpy.ndarray]) -> tuple[float, float, float]:
+def _interval(samples: tuple[np.ndarray, ...], function: Callable[..., np.ndarray]) -> tuple[float, float, float]:
     """Value of a function of paired samples, and its 95 % percentile bootstrap interval over images."""
     result = bootstrap(
         samples, function, paired=True, vectorized=True, method="percentile", n_resamples=2000, rng=0
@@ -122,7 +122,7 @@ def _interval(samples: tuple[numpy.ndarray, ...], function: Callable[..., numpy.
     return float(function(*samples)), float(result.low), float(result.high)
 
 
-def stability_summary(table: pandas.DataFrame) -> pandas.DataFrame:
+def stability_summary(table: pd.DataFrame) -> pd.DataFrame:
     """Sum up a stability table: level, spread, shift under shrinking, contrast with the scrambled copies.
 
     Rows of one source are averaged first, so that a source counts once and the bootstrap draws sources. A source
@@ -144,10 +144,10 @@ def stability_summary(table: pandas.DataFrame) -> pandas.DataFrame:
     """
     if table["scale"].nunique() < 2:
         raise StatisticsError("a summary compares at least two scales")
-    return pandas.DataFrame([_summarise(rows, str(name)) for name, rows in table.groupby("statistic", sort=False)])
+    return pd.DataFrame([_summarise(rows, str(name)) for name, rows in table.groupby("statistic", sort=False)])
 
 
-def _summarise(rows: pandas.DataFrame, name: str) -> dict[str, str | float]:
+def _summarise(rows: pd.DataFrame, name: str) -> dict[str, str | float]:
     """Sum up the rows of one statistic."""
     first, last = rows["scale"].iloc[0], rows["scale"].iloc[-1]
     means = rows.pivot_table(index="source", columns="scale", values=["value", "scrambled"], dropna=False)
@@ -157,7 +157,7 @@ def _summarise(rows: pandas.DataFrame, name: str) -> dict[str, str | float]:
         raise StatisticsError(f"{name}: a summary needs at least three sources, got {len(value)}")
     row: dict[str, str | float] = {"statistic": name, "sources": len(value), "spread": float(value.std(ddof=1))}
     estimates = {
-        "median": _interval((value,), numpy.median),
+        "median": _interval((value,), np.median),
         "scale_shift": _interval((value, shrunk), standardised_shift),
         "edge_effect": _interval((scrambled, value), standardised_shift),
     }

@@ -1,6 +1,6 @@
 """Images and samples whose statistics are known beforehand: they check the estimators and forge the statistics."""
 
-import numpy
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -51,7 +51,7 @@ def generalised_gaussian_sample(count: int, shape: float, scale: float, generato
 
     Source: if g is a Gamma(1 / shape) variable, then scale * g ** (1 / shape) with a random sign has this density.
     """
-    rng = numpy.random.default_rng(int(torch.randint(2**62, (1,), generator=generator)))
+    rng = np.random.default_rng(int(torch.randint(2**62, (1,), generator=generator)))
     size = rng.standard_gamma(1 / shape, count) ** (1 / shape)
     return torch.from_numpy(scale * size * rng.choice((-1.0, 1.0), count))
 

@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy
-import pandas
+import numpy as np
+import pandas as pd
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -38,7 +38,7 @@ from helpers.statistics import (
 
 REFERENCE: dict[str, Any] = {"color": "0.35", "linestyle": ":", "linewidth": 2}
 """How a law or a Gaussian is drawn beside measurements."""
-SPREADS = numpy.linspace(-12.125, 12.125, 98)
+SPREADS = np.linspace(-12.125, 12.125, 98)
 """Edges of the histogram of differences, in standard deviations."""
 
 
@@ -63,7 +63,7 @@ def plot_spectrum(ax: Axes, img: Tensor, label: str, index: int = 0) -> None:
 
 def plot_power_law(ax: Axes, alpha: float = 2.0, start: tuple[float, float] = (0.01, 1.0)) -> None:
     """Draw the line `power ~ frequency ** -alpha` through a point (frequency, power) as a guide for the eye."""
-    frequency = numpy.array([start[0], 0.5])
+    frequency = np.array([start[0], 0.5])
     ax.loglog(frequency, start[1] * (frequency / start[0]) ** -alpha, label=f"guide, slope {alpha:g}", **REFERENCE)
 
 
@@ -77,17 +77,17 @@ def plot_differences(ax: Axes, img: Tensor, label: str, index: int = 0) -> None:
         index: number of the series, for colour and marker.
     """
     values = gradients(img)
-    density, _ = numpy.histogram((values / values.std()).numpy(), SPREADS)
+    density, _ = np.histogram((values / values.std()).numpy(), SPREADS)
     share = density / values.numel() / (SPREADS[1] - SPREADS[0])
-    shown = numpy.where(share > 0, share, numpy.nan)
+    shown = np.where(share > 0, share, np.nan)
     ax.semilogy((SPREADS[1:] + SPREADS[:-1]) / 2, shown, label=label, markersize=3, markevery=6, **_style(index))
     ax.set(xlabel="difference (standard deviations)", ylabel="density", ylim=(1e-6, 20))
 
 
 def plot_gaussian(ax: Axes) -> None:
     """Draw the density of a standard Gaussian on the axes of `plot_differences`."""
-    x = numpy.linspace(-5, 5, 101)
-    ax.semilogy(x, numpy.exp(-(x**2) / 2) / numpy.sqrt(2 * numpy.pi), label="Gaussian", **REFERENCE)
+    x = np.linspace(-5, 5, 101)
+    ax.semilogy(x, np.exp(-(x**2) / 2) / np.sqrt(2 * np.pi), label="Gaussian", **REFERENCE)
 
 
 def plot_digits(ax: Axes, img: Tensor, label: str, index: int = 0, offset: tuple[int, int] = (4, 4)) -> None:
@@ -171,7 +171,7 @@ def statistic_figure(img: Tensor, view: str, label: str) -> Figure:
     return fig
 
 
-def stability_figure(table: pandas.DataFrame, names: list[str]) -> Figure:
+def stability_figure(table: pd.DataFrame, names: list[str]) -> Figure:
     """Show every statistic of every photograph: three scales, and the copy with scrambled phases.
 
     Args:
@@ -188,7 +188,7 @@ def stability_figure(table: pandas.DataFrame, names: list[str]) -> Figure:
             index="photograph", columns="scale", values=["value", "scrambled"], dropna=False
         )
         rows = rows.reindex(names)
-        y = numpy.arange(len(names))
+        y = np.arange(len(names))
         scales = sorted(table["scale"].unique())
         ax.plot(rows["scrambled", scales[0]], y, label="phases scrambled", **FAKE_STYLE | {"linestyle": "none"})
         for scale, size in zip(scales, (8, 5.5, 3.5), strict=False):
