@@ -1,4 +1,4 @@
-"""`python -m helpers ablate`: what each part of the method is worth on a benchmark, one change at a time."""
+"""`python -m helpers ablate`: an ablation study on a benchmark, one change at a time."""
 
 import json
 import time

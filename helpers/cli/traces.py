@@ -1,4 +1,4 @@
-"""`python -m helpers traces`: what is each term of stage 1 worth? Lesson 03's ablation on the zoo."""
+"""`python -m helpers traces`: lesson 03's ablation study of stage 1 on the zoo."""
 
 import json
 from typing import Annotated

@@ -91,8 +91,6 @@ def recorded(name: str, folder: Path | None = None) -> dict[str, Any]:
 
     Raises:
         ReproduceError: There is no such result, or it is no JSON document.
-
-    Taught in: notebook 06.
     """
     place = folder or data_dir() / "results"
     try:

@@ -544,7 +544,6 @@ def luminance(img: Tensor) -> Tensor:
         ImageError: The third dimension from the end is not 3.
 
     Source: ITU-R Recommendation BT.601.
-    Taught in: notebook 01.
     """
     if img.ndim < 3 or img.shape[-3] != 3:
         raise ImageError("<tensor>", f"needs (..., 3, H, W), got {tuple(img.shape)}")

@@ -3,8 +3,6 @@
 The matched protocol: cut a crop out of the image as it is (never a resize), then encode it as JPEG with a quality and a
 chroma subsampling drawn from one distribution that does not know the label. After that, format, size and tables are the
 same for real and fake, and a detector that tells them apart has to look at the pixels.
-
-Taught in: notebook 00.
 """
 
 from dataclasses import dataclass
@@ -105,8 +103,6 @@ def matched_view(img: Image, protocol: Protocol, generator: torch.Generator) -> 
 
     Raises:
         ImageError: The image is smaller than the crop.
-
-    Taught in: notebook 00.
     """
     return decode(matched_bytes(img, protocol, generator))
 

@@ -4,8 +4,6 @@
 
 A detector is a network whose `logit` says how fake a batch of equally large squares looks. An image of any size is
 seen through one to four native windows, never resized; its score is their mean.
-
-Taught in: notebooks 04 and 06.
 """
 
 import hashlib

@@ -7,8 +7,6 @@
 - `one_class`: stage 1 on photographs alone, then a Gaussian; no fake is seen.
 - `probe`, `neighbours`: a frozen timm backbone with weights from a local file, and a linear head or its nearest
   neighbours (UnivFD, arXiv 2302.10174).
-
-Taught in: notebook 06.
 """
 
 import copy

@@ -1,8 +1,6 @@
-"""Several detectors with one voice: each member's score on one scale, then their mean.
+"""An ensemble of detectors: the mean of the members' standardised scores.
 
 Members that look at an image in different ways (counted statistics, pixels) err on different generators.
-
-Taught in: notebook 06.
 """
 
 from collections.abc import Sequence

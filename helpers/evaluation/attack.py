@@ -1,7 +1,4 @@
-"""An adversary who knows the detector: projected gradient descent within a few grey levels.
-
-Taught in: notebook 07.
-"""
+"""An adversary who knows the detector: projected gradient descent within a few grey levels."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -63,7 +60,6 @@ def pgd_attack(
         RobustnessError: An argument is out of range, or the detector returns other than one logit per image.
 
     Source: Madry et al., Towards Deep Learning Models Resistant to Adversarial Attacks, ICLR 2018, arXiv 1706.06083.
-    Taught in: notebook 07.
     """
     if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3:
         raise RobustnessError(f"the attack needs images uint8 (N, 3, H, W), got {images.dtype} {tuple(images.shape)}")

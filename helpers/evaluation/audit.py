@@ -29,8 +29,6 @@ Conventions:
 - Intervals resample sources within each label. Where a label has one source, its images are resampled instead, and the
   result says so: such an interval covers other images of this source, not other sources. With fewer than about ten
   sources a bootstrap interval is too narrow; `clusters` says how many there were.
-
-Taught in: notebook 00.
 """
 
 from collections.abc import Callable, Iterable
@@ -273,8 +271,6 @@ def leak_auc(
 
     Raises:
         ManifestError: A label has fewer than two images, or `folds_by` is neither.
-
-    Taught in: notebook 00.
     """
     if np.bincount(labels, minlength=2).min() < 2:
         raise ManifestError("an audit needs at least two real and two fake images")
@@ -396,8 +392,6 @@ def audit(
     Raises:
         ImageError: A file is missing or damaged.
         ManifestError: A label has fewer than two images (in the matched view: of sufficient size).
-
-    Taught in: notebook 00.
     """
     protocol, settings = Protocol() if protocol is None else protocol, _Settings(folds_by, seed, n_draws)
     df = df.reset_index(drop=True)

@@ -6,8 +6,6 @@ rest. Two numbers judge them: trustworthiness asks whether neighbours on the map
 neighbour purity asks, without any map, whether neighbours share a label.
 
 UMAP is imported when the first map is made, because its compiler takes seconds to start.
-
-Taught in: notebook 05.
 """
 
 import warnings
@@ -396,8 +394,6 @@ def nearest_traces(embedding: ArrayLike, bank: ArrayLike, count: int = 5) -> Nea
 
     Raises:
         EmbedError: Dimensions differ, or the bank is too small.
-
-    Taught in: notebook 05.
     """
     rows, traces = _checked(embedding), _checked(bank)
     if rows.shape[1] != traces.shape[1] or not 1 <= count <= len(traces):

@@ -285,8 +285,6 @@ def evaluate(
 
     Raises:
         EvaluationError: A column or a class is missing, a number is out of range, or the tables' images differ.
-
-    Taught in: notebook 06.
     """
     runs = _aligned(tables)
     limits = (thresholds,) if isinstance(thresholds, int | float) else tuple(thresholds)
@@ -338,8 +336,6 @@ def compare(
 
     Raises:
         EvaluationError: As `evaluate`, or the numbers of runs do not fit.
-
-    Taught in: notebook 06.
     """
     left, right = _sequence(first), _sequence(second)
     n_runs = max(len(left), len(right))

@@ -3,8 +3,6 @@
 A *cell* is one perturbation at one strength. Image `i` of a cell is perturbed with a generator made of (seed, i,
 perturbation, strength): neither label, nor detector, nor order of the cells plays a part, so all detectors see the very
 same pixels. Finished cells are read from the cache; a sweep that was stopped goes on where it was.
-
-Taught in: notebook 07.
 """
 
 import hashlib
@@ -258,8 +256,6 @@ def summarise(
 
     Raises:
         RobustnessError: A threshold is missing, a class is missing, or the cells differ in their images.
-
-    Taught in: notebook 07.
     """
     cells = dict(list(results.groupby(["detector", "perturbation", "strength"], sort=False)))
     first = next(iter(cells.values()), results)

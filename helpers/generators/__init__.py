@@ -15,8 +15,6 @@
 | diffusion, transformer, latent | the processes that take noise away, and their networks |
 | recipes, training | the twelve by name, and their training |
 | crops, quality, release | the crops that they learn from, how near they come, what ships |
-
-Taught in: notebook 02
 """
 
 from helpers.data.crops import Crop, draw_crops, stack, zoo_photographs

@@ -67,8 +67,6 @@ class ImageGenerator(nn.Module, ABC):
 
         Returns:
             uint8, shape (n, 3, 64, 64), RGB, on the CPU.
-
-        Taught in: notebook 02
         """
         with evaluating(self), torch.inference_mode():
             parts = [to_uint8(self.draw(NoiseSource(seed, chunk, self.device()))) for chunk in _chunks(n)]
@@ -83,8 +81,6 @@ class ImageGenerator(nn.Module, ABC):
 
         Returns:
             uint8, shape (n, 3, 64, 64), RGB, on the CPU.
-
-        Taught in: notebook 02
         """
         parts = []
         with evaluating(self), torch.inference_mode():

@@ -30,8 +30,6 @@ class Upsample(nn.Module):
 
     Source: Odena, Dumoulin, Olah, Deconvolution and checkerboard artifacts, Distill 2016, doi 10.23915/distill.00003;
         Shi et al., Real-time single image super-resolution ..., CVPR 2016 (arXiv 1609.05158).
-
-    Taught in: notebook 02
     """
 
     def __init__(self, in_channels: int, out_channels: int, kind: str) -> None:

@@ -98,8 +98,6 @@ class NoisePrediction(Process):
 
     Source: Ho, Jain, Abbeel, Denoising diffusion probabilistic models, NeurIPS 2020 (arXiv 2006.11239), equations 4,
         11 and 14; fewer steps at sampling as in Nichol and Dhariwal 2021 (arXiv 2102.09672), section 4.
-
-    Taught in: notebook 02
     """
 
     def __init__(self, n_steps: int = 1000, eta: float = 1.0) -> None:
@@ -143,8 +141,6 @@ class VelocityPrediction(Process):
     Source: Nichol and Dhariwal 2021 (arXiv 2102.09672), equation 17, with offset 0; Salimans and Ho, Progressive
         distillation, ICLR 2022 (arXiv 2202.00512), section 4 and appendix D; the shift is that of Hoogeboom, Heek,
         Salimans, Simple diffusion, ICML 2023 (arXiv 2301.11093), equation 4.
-
-    Taught in: notebook 02
     """
 
     def __init__(self, clip: bool = True, shift: float = 1.0) -> None:
@@ -182,8 +178,6 @@ class Preconditioned(Process):
     Source: Karras, Aittala, Aila, Laine, Elucidating the design space of diffusion-based generative models,
         NeurIPS 2022 (arXiv 2206.00364), table 1 (precision terms), algorithm 1 (Heun); training noise levels centred
         at -0.4 as in Karras et al., CVPR 2024 (arXiv 2312.02696), table 1.
-
-    Taught in: notebook 02
     """
 
     data_deviation, lowest, highest, rho = 0.5, 0.002, 80.0, 7.0
@@ -239,8 +233,6 @@ class RectifiedFlow(Process):
     Source: Liu, Gong, Liu, Flow straight and fast, ICLR 2023 (arXiv 2209.03003), equation 1 and algorithm 1; times
         drawn as the logistic function of a normal number, and their shift, as in Esser et al. 2024 (arXiv 2403.03206),
         section 3.1 and equation 23.
-
-    Taught in: notebook 02
     """
 
     def __init__(self, shift: float = 2.0) -> None:

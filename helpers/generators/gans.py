@@ -46,8 +46,6 @@ class TransposedGenerator(LatentGenerator):
 
     Source: Radford, Metz, Chintala, Unsupervised representation learning with deep convolutional generative
         adversarial networks, ICLR 2016 (arXiv 1511.06434), section 3 and figure 1.
-
-    Taught in: notebook 02
     """
 
     def __init__(self, latent_size: int = 48, widths: tuple[int, ...] = (96, 80, 56, 32)) -> None:
@@ -84,8 +82,6 @@ class NearestGenerator(LatentGenerator):
     """WGAN-GP: residual blocks, each enlarging by nearest neighbour and then convolving.
 
     Source: Gulrajani et al., Improved training of Wasserstein GANs, NeurIPS 2017 (arXiv 1704.00028), appendix F.
-
-    Taught in: notebook 02
     """
 
     def __init__(self, latent_size: int = 48, widths: tuple[int, ...] = (64, 56, 48, 24, 12)) -> None:
@@ -107,8 +103,6 @@ class BilinearGenerator(LatentGenerator):
 
     Source: Mao et al., Least squares generative adversarial networks, ICCV 2017 (arXiv 1611.04076); enlargement as in
         Karras et al., Progressive growing of GANs, ICLR 2018 (arXiv 1710.10196).
-
-    Taught in: notebook 02
     """
 
     def __init__(self, latent_size: int = 48, widths: tuple[int, ...] = (72, 64, 48, 32, 12)) -> None:
@@ -159,8 +153,6 @@ class StyleGenerator(LatentGenerator):
 
     Source: Karras et al. 2020 (arXiv 1912.04958), figure 7 (skip generator); blurred upsampling as in Karras et al.,
         A style-based generator architecture, CVPR 2019 (arXiv 1812.04948), and Zhang 2019 (arXiv 1904.11486).
-
-    Taught in: notebook 02
     """
 
     def __init__(self, latent_size: int = 64, widths: tuple[int, ...] = (64, 64, 48, 32, 16)) -> None:
@@ -194,8 +186,6 @@ class ShuffleGenerator(LatentGenerator):
 
     Source: Zhang et al., Self-attention generative adversarial networks, ICML 2019 (arXiv 1805.08318); sub-pixel
         shuffle of Shi et al., CVPR 2016 (arXiv 1609.05158) in place of its nearest-neighbour enlargement.
-
-    Taught in: notebook 02
     """
 
     def __init__(self, latent_size: int = 48, widths: tuple[int, ...] = (64, 40, 32, 24, 12)) -> None:
@@ -258,8 +248,6 @@ class TranslationGenerator(ImageGenerator):
 
     Source: Isola et al., Image-to-image translation with conditional adversarial networks, CVPR 2017
         (arXiv 1611.07004), section 3.2.
-
-    Taught in: notebook 02
     """
 
     def __init__(self, widths: tuple[int, ...] = (16, 32, 48, 64), bank_size: int = 256) -> None:

@@ -79,8 +79,6 @@ class LatentDiffusionGenerator(ImageGenerator):
         network: Called as network(noisy latents, time).
         process: The path.
         steps: Steps from noise to latents.
-
-    Taught in: notebook 02
     """
 
     latent_shape = (4, 16, 16)

@@ -51,8 +51,6 @@ def load(name: str, folder: Path | None = None) -> ImageGenerator:
 
     Raises:
         GeneratorError: There is no such generator, or it has no weights here.
-
-    Taught in: notebook 02
     """
     generator = build(name)
     path = (folder or zoo_folder()) / "weights" / f"{name}.safetensors"
@@ -192,8 +190,6 @@ def zoo_images(split: str | None = None, folder: Path | None = None) -> dict[str
 
     Returns:
         Name -> uint8, (n, 3, 64, 64).
-
-    Taught in: notebook 02
     """
     folder = folder or zoo_folder()
     df = container.load(folder)[0]
@@ -206,8 +202,6 @@ def zoo_crops(folder: Path | None = None) -> Tensor:
 
     Args:
         folder: The zoo's folder, the shipped one when None.
-
-    Taught in: notebook 02
     """
     folder = folder or zoo_folder()
     df = container.load(folder)[0]

@@ -37,8 +37,6 @@ def zoo_set(split: str, generators: Sequence[str] | None = None, *, reals: int =
 
     Raises:
         TrainingDataError: Unknown split or generator.
-
-    Taught in: notebooks 03 and 04.
     """
     names = list(RECIPES) if generators is None else list(generators)
     if split not in SPLITS or not set(names) <= set(RECIPES):

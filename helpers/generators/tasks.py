@@ -148,8 +148,6 @@ class AdversarialTask(ZooTask):
         generator: Latent vectors -> images.
         critic: Images -> scores.
         rules: How they play.
-
-    Taught in: notebook 02
     """
 
     splittable = False
@@ -257,8 +255,6 @@ class DiffusionTask(ZooTask):
     Args:
         generator: Network and process.
         rate: Learning rate.
-
-    Taught in: notebook 02
     """
 
     generator: DiffusionGenerator

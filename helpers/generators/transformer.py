@@ -63,8 +63,6 @@ class DiffusionTransformer(nn.Module):
         heads: Attention heads per block.
 
     Source: Peebles and Xie, Scalable diffusion models with transformers, ICCV 2023 (arXiv 2212.09748), section 3.2.
-
-    Taught in: notebook 02
     """
 
     def __init__(self, patch: int = 8, width: int = 80, depth: int = 3, heads: int = 4) -> None:

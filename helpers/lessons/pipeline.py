@@ -1,7 +1,4 @@
-"""One picture of the whole method, shared by lessons 03 to 06: stage 1, natural traces, stage 2, score.
-
-Taught in: notebooks 03 to 06.
-"""
+"""One picture of the whole method, shared by lessons 03 to 06: stage 1, natural traces, stage 2, score."""
 
 from collections.abc import Mapping
 from types import MappingProxyType

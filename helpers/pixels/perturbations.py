@@ -5,8 +5,6 @@ random take a generator. Those that resize keep the new size: nothing scales the
 second perturbation. No function sees a label.
 
 `PERTURBATIONS` lists them by name. Strengths run from harmless to severe, so that a sweep reads from left to right.
-
-Taught in: notebook 07.
 """
 
 import io
@@ -411,8 +409,6 @@ def perturb(img: Image, name: str, strength: float, generator: torch.Generator) 
     Raises:
         RobustnessError: Unknown name, or a strength that makes no sense.
         ImageError: `img` is no image, or a JPEG quality out of range.
-
-    Taught in: notebook 07.
     """
     if name not in PERTURBATIONS:
         raise RobustnessError(f"no perturbation is called {name!r}; there are {', '.join(PERTURBATIONS)}")

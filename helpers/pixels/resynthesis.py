@@ -4,8 +4,6 @@ A decoder learns from photographs what small pieces of them look like, and paint
 The model here is the smallest such autoencoder: principal components of 8 x 8 colour patches. Its copies keep the
 content of a photograph and lose what lies outside the learnt components: fine grain, and the chance relations between
 neighbouring pixels. It stands in for the generators of lesson 02 where only the content-matched pair matters.
-
-Taught in: notebook 00.
 """
 
 from collections.abc import Sequence

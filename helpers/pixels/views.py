@@ -7,8 +7,6 @@ are made from photographs; no generated image is needed. Both must end with the 
 be the trace that is learnt.
 
 What the breakers cannot do is invent: they stand in for generators, and lesson 03 shows how poorly or how well.
-
-Taught in: notebook 03.
 """
 
 import functools
@@ -50,8 +48,6 @@ def keep_traces(img: Image, generator: torch.Generator) -> Image:
 
     Returns:
         uint8 (3, S, S), a new tensor.
-
-    Taught in: notebook 03.
     """
     turns, mirrored = _integer(4, generator), _integer(2, generator)
     turned = torch.rot90(img, turns, (1, 2))
@@ -143,8 +139,6 @@ def break_traces(img: Image, generator: torch.Generator, kinds: tuple[str, ...] 
 
     Returns:
         uint8 (3, S, S): the same content, other relations between neighbours.
-
-    Taught in: notebook 03.
     """
     return BREAKERS[kinds[_integer(len(kinds), generator)]](img, generator)
 

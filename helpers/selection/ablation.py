@@ -1,9 +1,7 @@
-"""What each part of natural-trace forensics is worth on real generators: the same images, one change at a time.
+"""Ablation study of natural-trace forensics on real generators: the same images, one change at a time.
 
 All variants and seeds are trained on pools of described crops, made once per seed, and score descriptions of the
 validation and test images, made once. So a variant costs seconds, and only the named change differs.
-
-Taught in: notebooks 04 and 06.
 """
 
 import re

@@ -3,8 +3,6 @@
 A detector of counted statistics is trained on what remains, and ranks the held-out generator's images against
 photographs of the sources that it knows, and against those of the held-out source. What wins here may be shipped; what
 wins on the test split may not be chosen for it.
-
-Taught in: notebook 06.
 """
 
 from collections.abc import Callable, Iterator

@@ -1,7 +1,4 @@
-"""Statistics of natural images: spectra, tails, first digits, neighbours, and how stable they are.
-
-Taught in: notebook 01.
-"""
+"""Statistics of natural images: spectra, tails, first digits, neighbours, and how stable they are."""
 
 from helpers.statistics.benford import (
     OFF_GRID,

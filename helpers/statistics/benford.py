@@ -29,7 +29,6 @@ def block_dct(img: Tensor, size: int = 8, offset: tuple[int, int] = ON_GRID) -> 
         float64 tensor (rows, columns, size, size); [..., 0, 0] is the DC term.
 
     Source: Ahmed, Natarajan and Rao (1974), doi 10.1109/T-C.1974.223784.
-    Taught in: notebook 01.
     """
     plane = as_luminance(img)[offset[0] :, offset[1] :] * 255 - 128
     rows, columns = plane.shape[0] // size, plane.shape[1] // size
@@ -70,7 +69,6 @@ def benford_histogram(coefficients: Tensor) -> Tensor:
         StatisticsError: if no coefficient is large enough.
 
     Source: Fu, Shi and Su (2007), doi 10.1117/12.704723.
-    Taught in: notebook 01.
     """
     digits = first_digits(coefficients.flatten(-2)[..., 1:])
     if not digits.numel():
@@ -88,8 +86,6 @@ def benford_divergence(histogram: Tensor) -> float:
 
     Returns:
         Divergence in bits, 0 (equal) to 1.
-
-    Taught in: notebook 01.
     """
     return float(jensenshannon(histogram.numpy(), benford_law().numpy(), base=2) ** 2)
 

@@ -10,8 +10,6 @@ in seconds what a convolutional one learns in an hour.
 
 Source: the spatial rich model of Fridrich and Kodovsky, IEEE TIFS 7(3), 2012, doi 10.1109/TIFS.2012.2190402, in a
 small form of ours; co-occurrences of fakes: Nataraj et al. 2019, arXiv 1903.06836.
-
-Taught in: notebook 04.
 """
 
 import functools
@@ -73,8 +71,6 @@ def cooccurrences(images: Tensor) -> Tensor:
 
     Returns:
         float32 (n, 1092), on the images' device.
-
-    Taught in: notebook 04.
     """
     weights = torch.tensor(_LUMA, device=images.device)
     luma = torch.einsum("nchw,c->nhw", images.float(), weights)

@@ -67,8 +67,6 @@ def downscale(plane: Tensor, factor: int) -> Tensor:
 
     Returns:
         Tensor (..., H // factor, W // factor).
-
-    Taught in: notebook 01.
     """
     if factor < 1:
         raise StatisticsError(f"the factor must be at least 1, got {factor}")

@@ -26,8 +26,6 @@ def neighbour_correlation(img: Tensor, offsets: Sequence[tuple[int, int]] = NEXT
 
     Returns:
         float64 tensor (len(offsets),), each -1 to 1.
-
-    Taught in: notebook 01.
     """
     plane = as_luminance(img)
     height, width = plane.shape
@@ -48,7 +46,6 @@ def detail_clustering(img: Tensor) -> float:
 
     Source: Simoncelli (1997), "Statistical models for images: compression, restoration and synthesis", 31st Asilomar
     Conference on Signals, Systems and Computers.
-    Taught in: notebook 01.
     """
     bands = haar(img)
     sizes = [bands[name].abs() for name in ("horizontal", "vertical", "diagonal")]
@@ -67,8 +64,6 @@ def conditional_spread(first: Tensor, second: Tensor, bins: int = 12) -> tuple[T
     Returns:
         Mean size of `first` in each group and standard deviation of `second` there, both (bins,), each divided by the
         overall standard deviation of its own tensor.
-
-    Taught in: notebook 01.
     """
     first, second = first.flatten() / first.std(), second.flatten() / second.std()
     groups = first.abs().argsort().tensor_split(bins)

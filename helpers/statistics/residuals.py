@@ -6,8 +6,6 @@ the latter. Averaged over many images of one generator, content cancels and what
 
 All functions take images as uint8 (n, 3, H, W) or float (n, c, H, W), and keep the pixel lattice: entry (i, j) of a
 residual belongs to pixel (i, j). Residuals are in grey levels, 0..255.
-
-Taught in: notebook 02
 """
 
 from collections.abc import Callable, Mapping
@@ -152,8 +150,6 @@ def residual_levels(images: Tensor, residual: str = "denoising") -> Tensor:
 
     Returns:
         float32, (n, H, W), frequency 0 in the middle.
-
-    Taught in: notebook 02
     """
     function = RESIDUALS[residual]
     return torch.cat([log_spectrum(function(images[start : start + 128])) for start in range(0, len(images), 128)])
@@ -169,8 +165,6 @@ def mean_spectrum(residuals: Tensor) -> Tensor:
         float32, (H, W), in squared grey levels per pixel, frequency 0 in the middle.
 
     Source: Zhang, Karaman, Chang, WIFS 2019 (arXiv 1907.06515); Corvi et al., CVPR workshops 2023 (arXiv 2304.06408).
-
-    Taught in: notebook 02
     """
     return _power(residuals).mean(dim=0)
 
@@ -200,8 +194,6 @@ def fingerprint(residuals: Tensor) -> Tensor:
 
     Source: Marra, Gragnaniello, Verdoliva, Poggi, Do GANs leave artificial fingerprints?, MIPR 2019
         (arXiv 1812.11842), equations 1 to 3.
-
-    Taught in: notebook 02
     """
     return _unit(residuals.float().mean(dim=0, keepdim=True))[0]
 
@@ -269,8 +261,6 @@ def zero_insert(x: Tensor, factor: int = 2) -> Tensor:
 
     Returns:
         (..., factor H, factor W).
-
-    Taught in: notebook 02
     """
     larger = x.new_zeros(*x.shape[:-2], factor * x.shape[-2], factor * x.shape[-1])
     larger[..., ::factor, ::factor] = x
@@ -325,8 +315,6 @@ def predicted_spectrum(spectrum: Tensor, kernel: Tensor, factor: int = 2) -> Ten
 
     Source: Durall, Keuper, Keuper, Watch your up-convolution, CVPR 2020 (arXiv 2003.01826), section 3.1; Oppenheim,
         Schafer, Discrete-time signal processing, section 4.6.
-
-    Taught in: notebook 02
     """
     copies = spectrum.repeat(*(1 for _ in spectrum.shape[:-2]), factor, factor)
     return copies * kernel_response(kernel, *copies.shape[-2:])
@@ -346,8 +334,6 @@ def phase_gains(kernel: Tensor, factor: int = 2) -> Tensor:
         (factor, factor), or (factor,): sums of the weights that reach each position.
 
     Source: Odena, Dumoulin, Olah, Distill 2016, doi 10.23915/distill.00003.
-
-    Taught in: notebook 02
     """
     gains = kernel
     for axis in range(kernel.ndim):

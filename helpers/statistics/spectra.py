@@ -67,7 +67,6 @@ def hann_periodogram(luminance: Tensor) -> Tensor:
         has the expected value v in every cell that is far from DC.
 
     Source: Welch (1967), doi 10.1109/TAU.1967.1161901, modified periodogram.
-    Taught in: notebook 01.
     """
     height, width = luminance.shape[-2:]
     columns = torch.hann_window(height, dtype=luminance.dtype, device=luminance.device)
@@ -129,7 +128,6 @@ def radial_power_spectrum(
         Frequencies (geometric mean within a ring, cycles per pixel) and mean power, both float64 (at most `rings`,).
 
     Source: Field (1987), doi 10.1364/JOSAA.4.002379.
-    Taught in: notebook 01.
     """
     plane = as_luminance(img)
     height, width = plane.shape
@@ -219,7 +217,6 @@ def spectral_slope(
         StatisticsError: if the plane is constant or the band is empty.
 
     Source: Welch (1967) for the averaged windows; Owen (2007), doi 10.1214/07-AOAS122, for the crossed bootstrap.
-    Taught in: notebook 01.
     """
     windows = _cut_windows(as_luminance(img))
     height, width = windows.shape[-2:]

@@ -79,8 +79,6 @@ def stability_table(
 
     Returns:
         One row per image, scale and statistic: photograph, source, scale, statistic, value, scrambled.
-
-    Taught in: notebook 01.
     """
     rows = []
     for name, img in images.items():
@@ -107,7 +105,6 @@ def standardised_shift(first: np.ndarray, second: np.ndarray, axis: int = -1) ->
         Array (...): 0 no shift, 1 as large as the usual difference between two images.
 
     Source: Cohen, Statistical Power Analysis for the Behavioral Sciences (1988), ch. 2.
-    Taught in: notebook 01.
     """
     pooled = (np.var(first, axis=axis, ddof=1) + np.var(second, axis=axis, ddof=1)) / 2
     shift: np.ndarray = np.mean(second - first, axis=axis) / np.sqrt(np.maximum(pooled, 1e-30))
@@ -139,8 +136,6 @@ def stability_summary(table: pd.DataFrame) -> pd.DataFrame:
 
     Raises:
         StatisticsError: for fewer than two scales, or fewer than three sources with a value.
-
-    Taught in: notebook 01.
     """
     if table["scale"].nunique() < 2:
         raise StatisticsError("a summary compares at least two scales")

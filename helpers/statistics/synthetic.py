@@ -24,8 +24,6 @@ def power_law_noise(size: tuple[int, int], alpha: float, generator: torch.Genera
 
     Returns:
         float64 tensor (height, width), mean 0 and variance 1.
-
-    Taught in: notebook 01.
     """
     height, width = 2 * size[0], 2 * size[1]
     vertical, horizontal = torch.fft.fftfreq(height)[:, None], torch.fft.rfftfreq(width)
@@ -65,8 +63,6 @@ def phase_scramble(img: Tensor, generator: torch.Generator) -> Tensor:
 
     Returns:
         float64 tensor (H, W) with the mean and the variance of the plane; values may leave [0, 1].
-
-    Taught in: notebook 01.
     """
     plane = as_luminance(img)
     noise = torch.fft.rfft2(torch.randn(plane.shape, generator=generator, dtype=torch.float64))
@@ -91,7 +87,6 @@ def dead_leaves(
         float64 tensor (height, width) in [0, 1].
 
     Source: Lee, Mumford and Huang (2001), doi 10.1023/A:1011109015675.
-    Taught in: notebook 01.
     """
     height, width = size
     uniform = torch.rand(4, discs, generator=generator, dtype=torch.float64)

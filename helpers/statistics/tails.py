@@ -36,8 +36,6 @@ def gradients(img: Tensor) -> Tensor:
 
     Returns:
         float64 tensor (pairs,), in units of luminance (-1 to 1).
-
-    Taught in: notebook 01.
     """
     plane = as_luminance(img)
     unknown = clipped(plane)
@@ -58,7 +56,6 @@ def haar(img: Tensor, level: int = 1) -> dict[str, Tensor]:
         "vertical" and "diagonal", in the order and sign of PyWavelets.
 
     Source: Mallat (1989), doi 10.1109/34.192463.
-    Taught in: notebook 01.
     """
     plane = as_luminance(img)
     for _ in range(level):
@@ -90,7 +87,6 @@ def generalised_gaussian_fit(sample: Tensor) -> GeneralisedGaussian:
         StatisticsError: for fewer than 100 values, or if all are zero.
 
     Source: Mallat (1989), doi 10.1109/34.192463; Sharifi and Leon-Garcia (1995), doi 10.1109/76.350779.
-    Taught in: notebook 01.
     """
     values = sample.flatten().to(torch.float64)
     if values.numel() < 100 or not values.any():
@@ -151,7 +147,6 @@ def scale_distance(img: Tensor, factor: int) -> float:
         Kolmogorov-Smirnov distance between the two distributions, 0 (scale-invariant) to 1.
 
     Source: Ruderman and Bialek (1994), doi 10.1103/PhysRevLett.73.814, for the invariance.
-    Taught in: notebook 01.
     """
     plane = as_luminance(img)
     both = [gradients(view) for view in (plane, downscale(plane, factor))]

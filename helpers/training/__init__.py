@@ -34,8 +34,6 @@ The rules that make a run repeatable, and hence resumable to the last bit:
 * A checkpoint is one file that takes its name in one step. Killed at any moment, a run continues from the last one.
 * A step means the same on every machine: `batch_size` counts the images of one optimizer step over all processes
   and micro-batches together.
-
-Taught in: notebook 04
 """
 
 from helpers.data.files import StorageError, write_atomic

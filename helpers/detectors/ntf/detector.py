@@ -8,8 +8,6 @@ there) and averaged with equal weights. That the parts that know photographs alo
 training and validation images: with a training generator held out, they ranked it better than the head did.
 
 An independent reconstruction of Liang et al., AAAI 2025 (doi 10.1609/aaai.v39i25.34826).
-
-Taught in: notebooks 03 and 04.
 """
 
 from collections.abc import Mapping, Sequence

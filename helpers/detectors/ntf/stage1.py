@@ -7,8 +7,6 @@ prototypes of the homogeneous embedding.
 
 The losses are in `helpers.detectors.ntf.stage1_losses`; here they meet the network and the loop of `helpers.training`.
 An independent reconstruction: the paper's equations are not public.
-
-Taught in: notebook 03.
 """
 
 from dataclasses import dataclass
@@ -184,8 +182,6 @@ def map_traces(
 
     Returns:
         The trained encoder, in evaluation mode.
-
-    Taught in: notebook 03.
     """
     dataset = views or PhotographViews(photographs, augmentation or Augmentation(), config.seed, kinds=kinds)
     result = fit(TraceMapping(encoder, terms, learning_rate), dataset, config, out, resume=resume)
@@ -216,8 +212,6 @@ def natural_traces(
 
     Returns:
         Unit-norm prototypes, float32 (count, size).
-
-    Taught in: notebook 03.
     """
     views = PhotographViews(photographs, augmentation, seed + 1, kinds=("blur",))
     embeddings = []

@@ -79,7 +79,6 @@ def decorrelation_loss(homogeneous: Tensor, heterogeneous: Tensor) -> Tensor:
         A scalar from 0 to 1. A dimension that does not vary counts as uncorrelated.
 
     Source: the cross-correlation matrix of Barlow Twins (arXiv 2103.03230), driven to zero in place of the identity.
-    Taught in: notebook 03.
     """
     standard_first, standard_second = _standardise(homogeneous), _standardise(heterogeneous)
     correlation = standard_first.T @ standard_second / len(homogeneous)

@@ -6,8 +6,6 @@ with the fakes as negatives (`soft_contrastive_loss`), to keep fakes away from e
 classify. The weights that are kept are a moving average over training.
 
 An independent reconstruction: what "soft" means in the paper is not public knowledge to us.
-
-Taught in: notebook 04.
 """
 
 import copy

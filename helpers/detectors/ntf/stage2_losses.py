@@ -24,8 +24,7 @@ def soft_targets(similarity: Tensor, temperature: float) -> Tensor:
     Returns:
         Probabilities, float32 or float64 (N, K), rows sum to 1, without gradient.
 
-    Source: ours; the temperature softmax of knowledge distillation (Hinton et al., arXiv 1503.02531). Taught in:
-    notebook 04.
+    Source: ours; the temperature softmax of knowledge distillation (Hinton et al., arXiv 1503.02531).
     """
     return torch.softmax(_wide(similarity.detach()) / temperature, dim=1)
 

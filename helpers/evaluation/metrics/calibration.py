@@ -93,7 +93,6 @@ def threshold_of_best_accuracy(labels: ArrayLike, scores: ArrayLike) -> float:
     Raises:
         MetricError: As `accuracy_at`.
 
-    Taught in: notebook 06.
 
     >>> threshold_of_best_accuracy([0, 0, 1, 1], [0.1, 0.2, 0.6, 0.9])
     0.4
@@ -124,7 +123,6 @@ def threshold_at_fpr(labels: ArrayLike, scores: ArrayLike, max_fpr: float = 0.05
     Raises:
         MetricError: As `accuracy_at`, or `max_fpr` is no such share.
 
-    Taught in: notebook 06.
 
     >>> threshold_at_fpr([0, 0, 0, 0, 1], [1.0, 2.0, 3.0, 4.0, 9.0], max_fpr=0.25)
     3.5
@@ -192,7 +190,6 @@ def fit_platt(labels: ArrayLike, scores: ArrayLike, *, balanced: bool = True) ->
 
     Source: Guo et al., On calibration of modern neural networks (2017), https://arxiv.org/abs/1706.04599; Platt,
         Probabilistic outputs for support vector machines (1999), for the targets and the bias.
-    Taught in: notebook 06.
     """
     truth, values = checked(labels, scores)
     weights = balanced_weights(truth) if balanced else np.full(len(truth), 1 / len(truth))
@@ -253,7 +250,6 @@ def fit_isotonic(labels: ArrayLike, scores: ArrayLike, *, balanced: bool = True)
         MetricError: Lengths differ, a value is not finite, or a class is missing.
 
     Source: Zadrozny & Elkan, Transforming classifier scores into accurate multiclass probability estimates (2002).
-    Taught in: notebook 06.
     """
     truth, values = checked(labels, scores)
     weights = balanced_weights(truth) if balanced else None
@@ -297,7 +293,6 @@ def calibration_error(
         MetricError: Lengths differ, a class is missing, or a probability lies outside [0, 1].
 
     Source: Naeini et al., Obtaining well calibrated probabilities using Bayesian binning (2015).
-    Taught in: notebook 06.
     """
     curve = reliability_curve(labels, probabilities, n_bins=n_bins, balanced=balanced)
     return float((curve["weight"] * (curve["predicted"] - curve["observed"]).abs()).sum())
@@ -318,7 +313,6 @@ def brier_score(labels: ArrayLike, probabilities: ArrayLike, *, balanced: bool =
         MetricError: As `calibration_error`.
 
     Source: Brier, Monthly Weather Review 78 (1950) 1.
-    Taught in: notebook 06.
     """
     truth, values = checked_probabilities(labels, probabilities)
     weights = balanced_weights(truth) if balanced else None
@@ -344,7 +338,6 @@ def reliability_curve(
         MetricError: As `calibration_error`.
 
     Source: DeGroot & Fienberg, The Statistician 32 (1983) 12.
-    Taught in: notebook 06.
     """
     truth, values = checked_probabilities(labels, probabilities)
     weights = balanced_weights(truth) if balanced else np.full(len(truth), 1 / len(truth))

@@ -77,7 +77,6 @@ def cluster_bootstrap(
         MetricError: There are no data.
 
     Source: Efron & Tibshirani, An Introduction to the Bootstrap (1993), ch. 13.
-    Taught in: notebook 06.
     """
     weights, count = cluster_weights(groups, strata=strata, n_draws=n_draws, seed=seed)
     rows = np.arange(len(np.asarray(groups)))
@@ -166,7 +165,6 @@ def rate_interval(value: float, draws: ArrayLike, *, level: float, n: int, small
         The interval.
 
     Source: Student's quantile as in Hesterberg, Am. Stat. 69 (2015) 371; the logit scale by the delta method.
-    Taught in: notebook 06.
     """
     if not EDGE < value < 1 - EDGE:
         ends = wilson_interval(smallest * round(value), smallest, level)
@@ -192,7 +190,6 @@ def difference_interval(value: float, draws: ArrayLike, *, level: float, n: int,
         The interval.
 
     Source: Hesterberg, Am. Stat. 69 (2015) 371.
-    Taught in: notebook 06.
     """
     reach = _reach(draws, level, smallest)
     return Interval(value, value - reach, value + reach, level, n)
@@ -218,7 +215,6 @@ def wilson_interval(successes: int, trials: int, level: float = 0.95) -> Interva
         MetricError: The counts are impossible.
 
     Source: Wilson, J. Am. Stat. Assoc. 22 (1927) 209, https://www.jstor.org/stable/2276774.
-    Taught in: notebook 00.
 
     >>> str(wilson_interval(8, 10))
     '0.800 [0.490, 0.943]'

@@ -61,8 +61,6 @@ def average_precision(labels: ArrayLike, scores: ArrayLike) -> float:
 
     Raises:
         MetricError: As `auc`.
-
-    Taught in: notebook 06.
     """
     truth, values = checked(labels, scores)
     return float(average_precision_score(truth, values, sample_weight=balanced_weights(truth)))
@@ -80,8 +78,6 @@ def equal_error_rate(labels: ArrayLike, scores: ArrayLike) -> float:
 
     Raises:
         MetricError: As `auc`.
-
-    Taught in: notebook 06.
     """
     return float(_eer(*_all_once(labels, scores))[0])
 
@@ -101,8 +97,6 @@ def tpr_at_fpr(labels: ArrayLike, scores: ArrayLike, max_fpr: float = 0.01) -> f
 
     Raises:
         MetricError: As `auc`.
-
-    Taught in: notebook 06.
     """
     return float(_tpr_at(*_all_once(labels, scores), max_fpr)[0])
 
@@ -217,7 +211,6 @@ def ranking_intervals(
         MetricError: As `auc`.
 
     Source: Efron & Tibshirani, An Introduction to the Bootstrap (1993), ch. 13.
-    Taught in: notebook 06.
     """
     truth, values = checked(labels, scores)
     ranked, names = Ranked(truth, values), np.asarray(groups)
@@ -262,7 +255,6 @@ def auc_interval(
         MetricError: As `auc`, or no block holds both labels.
 
     Source: Efron & Tibshirani, An Introduction to the Bootstrap (1993), ch. 13.
-    Taught in: notebook 00 (used), notebook 06.
     """
     truth, values = checked(labels, scores)
     parts = np.zeros(len(truth), np.int64) if blocks is None else np.unique(np.asarray(blocks), return_inverse=True)[1]

@@ -1,7 +1,4 @@
-"""Collections that give themselves away: by their files, or by what happened to their pixels before.
-
-Taught in: notebook 00.
-"""
+"""Collections that give themselves away: by their files, or by what happened to their pixels before."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -85,8 +82,6 @@ def jpeg_grid_evidence(view: Image) -> float:
 
     Returns:
         Largest share minus the median share, summed over rows and columns, 0 or more; higher for an earlier grid.
-
-    Taught in: notebook 00.
     """
     luma = luminance(view)
     return sum(_stands_out(plane) for plane in (luma, luma.T))

@@ -2,8 +2,6 @@
 
 Answering about pairs removes the question of where to draw the line: a guesser is right half of the time, whatever the
 share of fakes. The share of right answers is shown with its Wilson interval.
-
-Taught in: notebook 00.
 """
 
 from collections.abc import Sequence

@@ -5,8 +5,6 @@ chosen on the validation images, and it is scored on the test images. Image numb
 same random stream, and all images of one number lie in one split. Intervals therefore resample numbers, not images.
 
 The same features carry a second question: does a detector that knows one generator find another one?
-
-Taught in: notebook 02
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -103,8 +101,6 @@ def spectrum_features(images: Tensor, residual: str = "denoising") -> NDArray[np
 
     Returns:
         (n, H W / 8); one half of the plane, as the other half mirrors it.
-
-    Taught in: notebook 02
     """
     return pool_spectra(residual_levels(images, residual))
 
@@ -164,8 +160,6 @@ def fit(features: Features, strength: float = 0.01) -> Pipeline:
 
     Returns:
         The fitted classifier; `predict` gives names.
-
-    Taught in: notebook 02
     """
     model = make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=3000))
     return model.fit(np.concatenate(list(features.values())), _names(features))
@@ -230,8 +224,6 @@ def nearest_fingerprint(
         Accuracy with its 95 % interval over numbers, and the confusion matrix.
 
     Source: Marra, Gragnaniello, Verdoliva, Poggi, MIPR 2019 (arXiv 1812.11842).
-
-    Taught in: notebook 02
     """
     names = np.array(list(train))
     prints = torch.stack([fingerprint(residuals) for residuals in train.values()])
@@ -253,8 +245,6 @@ def transfer(
     Returns:
         (generators, generators) AUC: row, the generator that the detector knows; column, the one that it meets. Below
         0.5 the detector holds what it meets for more real than photographs.
-
-    Taught in: notebook 02
     """
     areas = np.zeros((len(train), len(test)))
     for row, known in enumerate(train.values()):

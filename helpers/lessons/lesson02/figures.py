@@ -1,7 +1,4 @@
-"""Figures of the zoo: the generator wall, kernels and their copies, tables of generators, ratios with intervals.
-
-Taught in: notebook 02
-"""
+"""Figures of the zoo: the generator wall, kernels and their copies, tables of generators, ratios with intervals."""
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType

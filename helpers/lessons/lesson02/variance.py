@@ -6,8 +6,6 @@ mean also varies by chance, as it is taken over finitely many images; that share
 
 Theory says where to look. Enlarging by a factor k lays copies of a spectrum side by side, so the strongest wave of an
 image, its mean brightness, comes back at multiples of 1 / k cycles per pixel. `replica_cells` finds these places.
-
-Taught in: notebook 02
 """
 
 from collections.abc import Mapping, Sequence
@@ -55,8 +53,6 @@ def replica_cells(side: int, factor: int) -> Tensor:
 
     Returns:
         bool, (side, side): both frequencies are multiples of 1 / factor; frequency 0 in the middle, not marked.
-
-    Taught in: notebook 02
     """
     step = torch.arange(side) - side // 2
     on = step % (side // factor) == 0
@@ -113,8 +109,6 @@ def between_variance(groups: Sequence[Group]) -> NDArray[np.float64]:
         unbiased, and so can fall below 0 where groups do not differ.
 
     Source: The one-way random-effects model, e.g. Searle, Casella, McCulloch, Variance components, 1992, section 3.6.
-
-    Taught in: notebook 02
     """
     return _component(*_moments(groups))
 
@@ -156,8 +150,6 @@ def variance_ratio(
     Returns:
         Name -> ratio with its percentile interval; `n` counts groups of both kinds. 1 means that two generators differ
         as much as two photographs.
-
-    Taught in: notebook 02
     """
     rng = np.random.default_rng(seed)
     draws: dict[str, list[float]] = {name: [] for name in cells}

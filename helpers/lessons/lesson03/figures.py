@@ -39,8 +39,6 @@ def fine_detail(img: Tensor) -> Tensor:
 
     Returns:
         Float (H, W) in [0, 1]; 0.5 where neighbours agree.
-
-    Taught in: notebook 03.
     """
     detail: Tensor = (InputView("bank")(img[None])[0, 4] + 1) / 2
     return detail

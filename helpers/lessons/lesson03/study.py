@@ -1,10 +1,8 @@
-"""What each part of stage 1 is worth on the zoo: one change at a time, the same photographs, several seeds.
+"""Ablation study of stage 1 on the zoo: one change at a time, the same photographs, several seeds.
 
 A small encoder is trained for a minute at most on views of photographs alone. Natural traces are made of it, and test
 images are ranked by their proximity to these traces: crops of photographs of two scenes that nobody has seen, beside
 fakes of twelve generators that the encoder has never seen either, and beside broken copies of held-out photographs.
-
-Taught in: notebook 03.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -137,8 +135,6 @@ def view_pool(
 
     Returns:
         The pool.
-
-    Taught in: notebook 03.
     """
     chosen = settings or Settings()
     views = PhotographViews(photographs, chosen.augmentation, seed, kinds=breakers)
@@ -165,8 +161,6 @@ def train_briefly(
 
     Returns:
         One row per step: `loss`, each term, and `spread` and `rank` of the kept views' homogeneous embedding.
-
-    Taught in: notebook 03.
     """
     chosen, generator = settings or Settings(), torch.Generator().manual_seed(seed)
     task, seen, log = TraceMapping(encoder, terms), [], []
@@ -216,8 +210,6 @@ def spread(embedding: Tensor) -> float:
 
     Returns:
         Root of the mean squared distance from the mean: 0 for a single point, 1 for rows whose mean is zero.
-
-    Taught in: notebook 03.
     """
     return float((embedding - embedding.mean(dim=0)).square().sum(dim=1).mean().sqrt())
 
@@ -241,8 +233,6 @@ def study(
         Settings and results, for JSON. Of each variant: `mean` (AUC over the twelve generators), `difference` (the
         first variant minus this one, paired), `generators` and `broken` (AUC of each); and per run `rank`, `spread`,
         `scene` and `correlation`.
-
-    Taught in: notebook 03.
     """
     torch.set_num_threads(1)  # the same numbers on every machine with this kind of processor
     chosen, train, test = settings or Settings(), zoo_set("train", ()), zoo_set("test")

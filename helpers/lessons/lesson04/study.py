@@ -165,8 +165,6 @@ def experiment(base: DetectorConfig, seeds: Sequence[int], folder: Path, *, quie
 
     Returns:
         Settings and results, for JSON.
-
-    Taught in: notebook 04.
     """
     torch.set_num_threads(1)  # the same numbers on every machine with this kind of processor
     sets = {split: zoo_set(split, TRAINING_GENERATORS) for split in ("train", "val")} | {"test": zoo_set("test")}

@@ -1,7 +1,4 @@
-"""Toys of stage 2: an anchor, traces and fakes on a circle, and a task that trains in a second.
-
-Taught in: notebook 04.
-"""
+"""Toys of stage 2: an anchor, traces and fakes on a circle, and a task that trains in a second."""
 
 import math
 from collections.abc import Sequence
@@ -76,8 +73,6 @@ def pulls(circle: Circle, temperature: float, teacher_temperature: float = 0.1, 
 
     Returns:
         The pulls, in float64.
-
-    Taught in: notebook 04.
     """
     anchor, teacher = on_circle([circle.anchor]), on_circle([circle.teacher])
     traces, fakes = on_circle(circle.traces), on_circle(circle.fakes)

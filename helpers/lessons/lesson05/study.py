@@ -5,8 +5,6 @@ compiler alone takes about as long as the rest of the lesson. Everything else is
 
 Beside the three honest embeddings stand two that make pretty pictures: a UMAP that was told the labels, and a linear
 map that knows its training images by heart.
-
-Taught in: notebook 05.
 """
 
 import json
@@ -178,8 +176,6 @@ def representatives(detector: NaturalTraceDetector, images: ImageSet, embedding:
 
     Returns:
         int64 (K,), rows of `images`.
-
-    Taught in: notebook 05.
     """
     df = images.manifest
     rows = np.flatnonzero((df["label"] == "real") & (df["split"] == "train"))
@@ -203,8 +199,6 @@ def supervised_map(embedding: ArrayLike, labels: ArrayLike, seed: int = 0) -> Fl
 
     Returns:
         float32 (N, 2).
-
-    Taught in: notebook 05, as a warning.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ImportWarning)  # it misses TensorFlow, which this needs not
@@ -246,8 +240,6 @@ def memorise(images: Tensor, classes: ArrayLike, ridge: float = 1.0) -> Memorise
 
     Returns:
         The map.
-
-    Taught in: notebook 05, as a warning.
     """
     names, codes = np.unique(np.asarray(classes, dtype=str), return_inverse=True)
     rows, wanted = pixel_rows(images), torch.eye(len(names), dtype=torch.float64)[torch.from_numpy(codes)]

@@ -1,7 +1,4 @@
-"""Figures of lesson 06: who is found by whom, how sure a number is, and how honest a probability.
-
-Taught in: notebook 06.
-"""
+"""Figures of lesson 06: who is found by whom, how sure a number is, and how honest a probability."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -3,8 +3,6 @@
 An encoder turns all images into vectors once. A linear head on these trains in a fraction of a second, so that hundreds
 of train and test sets can be compared. The encoder must not have seen the generators that are left out, or the test is
 none: the zoo's encoder of stage 1 has seen photographs alone.
-
-Taught in: notebook 06.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence

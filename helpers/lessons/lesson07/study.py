@@ -2,8 +2,6 @@
 
 Only generators that the detector has not seen take part, unless asked otherwise. Intervals resample images, because the
 photographs come from few sources: they say how far the drawing of crops matters, not what other photographs would do.
-
-Taught in: notebook 07.
 """
 
 import json
@@ -110,7 +108,6 @@ def block_features(img: Image, side: int = 96) -> FloatArray:
         float64 (128,): 64 sizes on the grid, then 64 differences.
 
     Source: the idea of Frank et al., ICML 2020, arXiv 2003.08685.
-    Taught in: notebook 07.
     """
     square = img[:, :side, :side]
     sizes = [block_dct(square, offset=offset).reshape(-1, 64).abs().add(0.1).log().mean(dim=0) for offset in GRIDS]
