@@ -93,7 +93,6 @@ def threshold_of_best_accuracy(labels: ArrayLike, scores: ArrayLike) -> float:
     Raises:
         MetricError: As `accuracy_at`.
 
-
     >>> threshold_of_best_accuracy([0, 0, 1, 1], [0.1, 0.2, 0.6, 0.9])
     0.4
     """
@@ -122,7 +121,6 @@ def threshold_at_fpr(labels: ArrayLike, scores: ArrayLike, max_fpr: float = 0.05
 
     Raises:
         MetricError: As `accuracy_at`, or `max_fpr` is no such share.
-
 
     >>> threshold_at_fpr([0, 0, 0, 0, 1], [1.0, 2.0, 3.0, 4.0, 9.0], max_fpr=0.25)
     3.5
