@@ -197,7 +197,7 @@ def umap_map(
     Raises:
         EmbedError: Too few rows for so many neighbours.
 
-    Source: McInnes, Healy and Melville, arXiv 1802.03426. Taught in: notebook 05.
+    Source: McInnes, Healy and Melville, arXiv 1802.03426.
     """
     rows = _checked(embedding, least=3)
     if not 2 <= n_neighbours < len(rows):
@@ -238,7 +238,7 @@ def map_trust(embedding: ArrayLike, points: ArrayLike, n_neighbours: int = 15, m
     Raises:
         EmbedError: Lengths differ, or too few rows.
 
-    Source: Venna and Kaski, ICANN 2001, doi 10.1007/3-540-44668-0_68. Taught in: notebook 05.
+    Source: Venna and Kaski, ICANN 2001, doi 10.1007/3-540-44668-0_68.
     """
     rows, places = _checked(embedding), _checked(points)
     if len(rows) != len(places) or not 1 <= n_neighbours < len(rows) / 2:
@@ -330,7 +330,7 @@ def neighbour_purity(
         EmbedError: Lengths differ, or a row has too few others.
 
     Source: the variance is that of Aronow, Samii and Assenova, Political Analysis 23 (2015), doi 10.1093/pan/mpv018,
-    with the mean of each label taken out, as the numbers of each label are given. Taught in: notebook 05.
+    with the mean of each label taken out, as the numbers of each label are given.
     """
     rows = _checked(embedding)
     codes = _codes(labels, len(rows), "labels")

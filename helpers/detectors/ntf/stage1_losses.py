@@ -37,7 +37,7 @@ def homogeneous_loss(kept: Tensor, sources: Tensor, broken: Tensor, temperature:
         ValueError: if all kept views show one photograph.
 
     Source: ours; the supervised contrastive form of Khosla et al., arXiv 2004.11362, with "is a photograph" as the
-    class. Taught in: notebook 03.
+    class.
     """
     different = sources[:, None] != sources[None, :]
     if not bool(different.any(dim=1).all()):
@@ -60,7 +60,7 @@ def heterogeneous_loss(first: Tensor, second: Tensor, temperature: float = 0.1) 
     Returns:
         The mean of both directions, a scalar of at least 0.
 
-    Source: van den Oord et al., arXiv 1807.03748. Taught in: notebook 03.
+    Source: van den Oord et al., arXiv 1807.03748.
     """
     targets = torch.eye(len(first), dtype=first.dtype, device=first.device)
     forward = soft_contrastive_loss(first, second, targets, temperature)
@@ -96,7 +96,7 @@ def variance_floor(embedding: Tensor, floor: float | None = None) -> Tensor:
     Returns:
         The mean shortfall as a fraction of the floor, a scalar from 0 (none) to 1 (a single point).
 
-    Source: the variance term of VICReg, arXiv 2105.04906, for unit-norm rows. Taught in: notebook 03.
+    Source: the variance term of VICReg, arXiv 2105.04906, for unit-norm rows.
     """
     target = 0.5 * embedding.shape[1] ** -0.5 if floor is None else floor
     # The constant keeps the gradient of the square root finite at a total collapse, where the term is needed most.
@@ -113,7 +113,7 @@ def effective_rank(embedding: Tensor) -> float:
     Returns:
         A number from 1 to min(N - 1, D); 1.0 for a total collapse. Falling towards 1 in training is the collapse alarm.
 
-    Source: Roy and Vetterli, "The effective rank", EUSIPCO 2007. Taught in: notebook 03.
+    Source: Roy and Vetterli, "The effective rank", EUSIPCO 2007.
     """
     values = torch.linalg.svdvals((embedding - embedding.mean(dim=0)).double())
     if float(values.sum()) < 1e-9:
@@ -137,7 +137,7 @@ def prototypes(embedding: Tensor, count: int, generator: torch.Generator, rounds
     Raises:
         ValueError: if there are fewer rows than prototypes.
 
-    Source: Dhillon and Modha, Machine Learning 42 (2001), doi 10.1023/A:1007612920971. Taught in: notebook 03.
+    Source: Dhillon and Modha, Machine Learning 42 (2001), doi 10.1023/A:1007612920971.
     """
     if not 1 <= count <= len(embedding):
         raise ValueError(f"cannot make {count} prototypes of {len(embedding)} embeddings")
@@ -166,7 +166,7 @@ def proximity(embedding: Tensor, bank: Tensor, temperature: float = 0.1) -> Tens
     Returns:
         Proximity in [-1, 1], float (N,); higher means more like a photograph.
 
-    Source: ours; log-mean-exp. Taught in: notebook 03.
+    Source: ours; log-mean-exp.
     """
     scaled = embedding.float() @ bank.float().T / temperature
     mean_of_exponentials = torch.logsumexp(scaled, dim=1) - torch.tensor(float(len(bank))).log()

@@ -41,7 +41,7 @@ def hardness_weights(anchors: Tensor, negatives: Tensor, sharpness: float) -> Te
         Positive weights, float (N, M), each row with mean 1, without gradient.
 
     Source: the importance weights of Robinson et al., "Contrastive Learning with Hard Negative Samples", arXiv
-    2010.04592. Taught in: notebook 04.
+    2010.04592.
     """
     similarity = _wide(anchors.detach()) @ _wide(negatives.detach()).T
     return torch.softmax(sharpness * similarity, dim=1) * negatives.shape[0]
@@ -80,7 +80,7 @@ def soft_contrastive_loss(
         ValueError: if shapes do not fit, the temperature is not above 0, or a row admits no key.
 
     Source: ours. One-hot p: InfoNCE (arXiv 1807.03748). Uniform p over the anchor's class: SupCon, "out" form (arXiv
-    2004.11362). Taught in: notebook 04.
+    2004.11362).
     """
     _check_shapes(anchors, keys, targets, temperature, weights, mask)
     scaled = _wide(anchors) @ _wide(keys).T / temperature
@@ -103,7 +103,7 @@ def repulsion_loss(fakes: Tensor, bank: Tensor, temperature: float, margin: floa
     Returns:
         The mean over fakes, a scalar of at least 0.
 
-    Source: ours. Taught in: notebook 04.
+    Source: ours.
     """
     nearest = torch.logsumexp(_wide(fakes) @ _wide(bank).T / temperature, dim=1) * temperature
     return torch.nn.functional.softplus((nearest - margin) / temperature).mean() * temperature

@@ -266,7 +266,7 @@ def continuity(embedding: ArrayLike, points: ArrayLike, n_neighbours: int = 15) 
     Returns:
         Number in [0, 1]; 1 means that no neighbours were torn apart.
 
-    Source: Venna and Kaski, ICANN 2001, doi 10.1007/3-540-44668-0_68. Taught in: notebook 05.
+    Source: Venna and Kaski, ICANN 2001, doi 10.1007/3-540-44668-0_68.
     """
     return map_trust(points, embedding, n_neighbours, metric="euclidean")
 
