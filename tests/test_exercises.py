@@ -13,7 +13,7 @@ import torch
 from tiny_course import REGISTRY
 
 from helpers.course import NOTEBOOKS, PROJECT, lesson_number
-from helpers.course.compare import agrees, difference, has_shape, in_range, unchanged_by, unlike
+from helpers.course.compare import agrees, completes, difference, has_shape, in_range, unchanged_by, unlike
 from helpers.course.exercises import (
     ERROR_HINT,
     NO_RETURN_HINT,
@@ -192,6 +192,14 @@ def test_no_answer_at_all_raises(exercise: Exercise) -> None:
         assert len(report(exercise.id, result).splitlines()) == 3
 
 
+@pytest.mark.parametrize(
+    "exercise", [exercise for exercise in COURSE if exercise.right_answers], ids=lambda exercise: exercise.id
+)
+def test_other_styles_and_natural_mistakes_are_many_enough(exercise: Exercise) -> None:
+    assert len(exercise.right_answers) >= 2
+    assert len({wrong.hint for wrong in exercise.wrong_answers}) >= 3
+
+
 def test_ids_are_unique_and_in_order() -> None:
     numbers = [tuple(int(part) for part in exercise.id.split(".")) for exercise in COURSE]
     assert numbers == sorted(set(numbers))
@@ -268,12 +276,21 @@ def ramp() -> tuple[torch.Tensor]:
         (in_range(ramp, 0, 1), lambda x: x, lambda x: x - 0.5),
         (in_range(ramp, 0, 1), lambda x: x, lambda x: x * float("nan")),
         (unchanged_by(ramp, lambda x: (x.flip(0),)), lambda x: x.sum(), lambda x: x[0]),
+        (completes(ramp, RuntimeError, says="shape"), lambda x: x, lambda x: x.view(2, 3)),
         (unlike(torch.mean, ramp, "the mean"), lambda x: x.sum(), lambda x: x.sum() / len(x)),
     ],
 )
 def test_building_blocks_accept_and_reject(test: object, right: object, wrong: object) -> None:
     assert test(right) is None
     assert isinstance(test(wrong), str)
+
+
+def test_completes_lets_other_errors_pass() -> None:
+    def attempt(values: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("something else")
+
+    with pytest.raises(RuntimeError, match="something else"):
+        completes(ramp, RuntimeError, says="shape")(attempt)
 
 
 def test_an_attempt_that_changes_its_input_cannot_disturb_the_reference() -> None:

@@ -160,3 +160,29 @@ def unlike(
         return f"your result is that of {what}" if same else None
 
     return test
+
+
+def completes(
+    inputs: Callable[[], tuple[Any, ...]], *errors: type[Exception], says: str = ""
+) -> Callable[[Function], str | None]:
+    """Make a test: the attempt comes to its end, where a known mistake raises; other errors pass through.
+
+    Args:
+        inputs: makes fresh, seeded arguments.
+        errors: what the mistake raises.
+        says: part of the error's message; an error without it is another mistake.
+
+    Returns:
+        A test for `Property`.
+    """
+
+    def test(attempt: Function) -> str | None:
+        try:
+            attempt(*inputs())
+        except errors as error:
+            if says in str(error):
+                return " ".join(f"{type(error).__name__}: {error}".split())
+            raise
+        return None
+
+    return test
