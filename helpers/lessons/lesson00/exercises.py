@@ -279,7 +279,7 @@ _STEPS = Exercise(
     wrong_answers=(
         WrongAnswer(
             "the decoding is forgotten",
-            lambda *inputs: encode_jpeg(crop(*inputs[:4], inputs[3]), inputs[4]),
+            lambda img, top, left, size, quality: encode_jpeg(crop(img, top, left, size, size), quality),
             _BYTES_HINT,
         ),
         WrongAnswer("top and left exchanged", _left_first, hint=_AXES_HINT),

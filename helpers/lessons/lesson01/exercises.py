@@ -160,14 +160,14 @@ def _polynomial(power: Tensor, frequency: Tensor, edges: Tensor) -> float:
     return -float(np.polyfit(np.log10(x), np.log10(y), 1)[0])
 
 
-def _bucketed(power: Tensor, frequency: Tensor, edges: Tensor) -> Tensor:
+def _bucketed(power: Tensor, frequency: Tensor, edges: Tensor) -> float:
     ring = torch.bucketize(frequency.flatten(), edges.double(), right=True)
     inside = (ring > 0) & (ring < len(edges))
     ring, cells = ring[inside], torch.bincount(ring[inside], minlength=len(edges))
     x, y = (torch.bincount(ring, values.flatten()[inside], minlength=len(edges)) for values in (frequency, power))
     x, y = ((values[cells > 0] / cells[cells > 0]).log() for values in (x, y))
     ones = torch.ones_like(x)
-    return -torch.linalg.lstsq(torch.stack([x, ones], dim=1), y[:, None]).solution[0, 0]
+    return -float(torch.linalg.lstsq(torch.stack([x, ones], dim=1), y[:, None]).solution[0, 0])
 
 
 def _with_an_empty_ring() -> tuple[Tensor, Tensor, Tensor]:
