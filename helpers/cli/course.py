@@ -11,6 +11,7 @@ from rich.console import Console
 from helpers.course import NOTEBOOKS, PROJECT, CourseError
 from helpers.course.build import build
 from helpers.course.check import check_course
+from helpers.course.index import write_index
 from helpers.course.refresh import refresh
 from helpers.course.run import run, table
 from helpers.lessons.registry import all_exercises
@@ -33,6 +34,7 @@ def build_command(lesson: Lesson = None, folder: Folder = NOTEBOOKS, as_json: Js
     """Make the learner's copies from the solution copies (no outputs yet: run refresh)."""
     try:
         results = build(folder, lesson)
+        write_index(folder)
     except CourseError as error:
         raise _fail(error) from None
     if as_json:
@@ -53,6 +55,7 @@ def refresh_command(lesson: Lesson = None, folder: Folder = NOTEBOOKS, as_json: 
 
     try:
         refresh(folder, lesson, after_lesson)
+        write_index(folder)
     except CourseError as error:
         raise _fail(error) from None
     if as_json:
@@ -97,6 +100,15 @@ def check_command(lesson: Lesson = None, folder: Folder = NOTEBOOKS, as_json: Js
         raise _fail(f"{len(problems)} problem{'s' if len(problems) > 1 else ''}")
     if not as_json:
         typer.echo("no problems")
+
+
+@app.command("index")
+def index_command(folder: Folder = NOTEBOOKS) -> None:
+    """Write docs/index.md: which lesson uses which function, read from the lessons' code."""
+    try:
+        typer.echo(str(write_index(folder)))
+    except CourseError as error:
+        raise _fail(error) from None
 
 
 if __name__ == "__main__":
