@@ -90,7 +90,8 @@ def _times_temperature(anchors: Tensor, keys: Tensor, targets: Tensor, temperatu
 
 
 def _without_entropy(anchors: Tensor, keys: Tensor, targets: Tensor, temperature: float) -> Tensor:
-    return batch_loss(anchors, keys, targets, temperature) - torch.special.entr(targets).sum(dim=1).mean()
+    entropy: Tensor = torch.special.entr(targets).sum(dim=1).mean()
+    return batch_loss(anchors, keys, targets, temperature) - entropy
 
 
 def _all_alike(anchors: Tensor, keys: Tensor, targets: Tensor, temperature: float) -> Tensor:

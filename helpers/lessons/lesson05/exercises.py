@@ -14,6 +14,7 @@ from helpers.course.exercises import Exercise, Function, Property, RightAnswer, 
 __all__ = ["EXERCISES", "check"]
 
 Floats = NDArray[np.float64]
+Places = NDArray[Any]
 Test = Callable[[Function], str | None]
 
 # 5.1 · Trustworthiness from ranks
@@ -82,15 +83,15 @@ def _with_itself(embedding_distances: Floats, map_distances: Floats, k: int) -> 
     return float(1 - 2 * excess.clip(min=0).sum() / (count * k * (2 * count - 3 * k - 1)))
 
 
-def _parts(embedding_distances: Floats, map_distances: Floats, k: int) -> tuple[Floats, Floats, float]:
+def _parts(embedding_distances: Floats, map_distances: Floats, k: int) -> tuple[Places, Places, float]:
     """Ranks in the embedding, map order without the image itself, and the factor before the sum."""
     count = len(embedding_distances)
     ranks = embedding_distances.argsort(axis=1).argsort(axis=1)
     return ranks, map_distances.argsort(axis=1)[:, 1:], 2 / (count * k * (2 * count - 3 * k - 1))
 
 
-def _costs(ranks: Floats, near: Floats, k: int) -> Floats:
-    return np.asarray((np.take_along_axis(ranks, near, axis=1) - k).clip(min=0))
+def _costs(ranks: Places, near: Places, k: int) -> Floats:
+    return np.asarray((np.take_along_axis(ranks, near, axis=1) - k).clip(min=0), np.float64)
 
 
 def _sorted_once(embedding_distances: Floats, map_distances: Floats, k: int) -> float:
@@ -246,8 +247,8 @@ def _forbidden_last(similarities: Floats, labels: NDArray[Any], photographs: NDA
 
 
 def _negative() -> tuple[Floats, NDArray[Any], NDArray[Any], int]:
-    similarities, *rest = _mixed()
-    return similarities - 100, *rest
+    similarities, labels, photographs, k = _mixed()
+    return similarities - 100, labels, photographs, k
 
 
 def _forbidden_zero(similarities: Floats, labels: NDArray[Any], photographs: NDArray[Any], k: int) -> float:
@@ -375,10 +376,10 @@ def _same_places(attempt: Function) -> str | None:
     return difference(_places(attempt, old, new), np.abs(pca_places(old, new)), 1e-6)
 
 
-Places = Callable[[Floats, Floats], Floats]
+Placing = Callable[[Floats, Floats], Floats]
 
 
-def _not_like(mistake: Places, what: str) -> Test:
+def _not_like(mistake: Placing, what: str) -> Test:
     """Test that the places are not those of a known mistake, whatever their signs."""
 
     def test(attempt: Function) -> str | None:

@@ -359,7 +359,8 @@ def _unseeded(groups: NDArray[np.str_], rng: np.random.Generator) -> NDArray[np.
 
 def _photograph_by_photograph(groups: NDArray[np.str_], rng: np.random.Generator) -> list[int]:
     """A right answer in loops."""
-    names, rows = sorted(set(groups)), []
+    names = sorted(set(groups))
+    rows: list[int] = []
     for _ in names:
         name = names[rng.integers(len(names))]
         rows.extend(row for row, group in enumerate(groups) if group == name)

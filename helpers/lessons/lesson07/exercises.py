@@ -164,7 +164,7 @@ def _drawn_at_once(
     images: Sequence[Image], is_fake: Sequence[bool], qualities: Sequence[int], generator: torch.Generator
 ) -> list[Image]:
     """A right answer: all places drawn in one call, images replaced in a copy of the list."""
-    matched, fakes = list(images), np.flatnonzero(is_fake)
+    matched, fakes = list(images), np.flatnonzero(is_fake).tolist()
     places = torch.randint(len(qualities), (len(fakes),), generator=generator)
     for row, place in zip(fakes, places.tolist(), strict=True):
         matched[row] = jpeg(images[row], qualities[place])
