@@ -33,8 +33,8 @@ def lessons(folder: Path, only: int | None = None) -> list[Path]:
     Raises:
         CourseError: if there is none.
     """
-    found = sorted(folder.glob("[0-9][0-9]_*.ipynb"))
-    chosen = [path for path in found if only is None or lesson_number(path) == only]
+    paths = sorted(folder.glob("[0-9][0-9]_*.ipynb"))
+    chosen = [path for path in paths if only is None or lesson_number(path) == only]
     if not chosen:
         missing = "are no lessons" if only is None else f"is no lesson {only:02d}"
         raise CourseError(f"there {missing} in {folder.name}/; the course runs from a clone of the project")

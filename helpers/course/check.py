@@ -64,29 +64,29 @@ def check_course(folder: Path, only: int | None = None) -> list[Problem]:
     Raises:
         CourseError: if there is no lesson, or a file is not a notebook.
     """
-    found = []
+    broken = []
     for source in lessons(folder / "solutions", only):
-        found += check_pair(folder, source.name)
+        broken += check_pair(folder, source.name)
     for stray in sorted(
         {path.name for path in folder.glob("*.ipynb")} - {path.name for path in (folder / "solutions").glob("*.ipynb")}
     ):
-        found.append(Problem(stray, "", "there is no solution copy of this notebook"))
-    return found
+        broken.append(Problem(stray, "", "there is no solution copy of this notebook"))
+    return broken
 
 
 def check_pair(folder: Path, name: str) -> list[Problem]:
     """Check the two copies of one lesson, and that the learner's copy is what `build` makes of the solution copy."""
     number = lesson_number(Path(name))
     solution = Lesson(folder / "solutions" / name, number, True, read_notebook(folder / "solutions" / name))
-    found = list(problems(solution))
+    broken = list(problems(solution))
     target = folder / name
     if not target.exists():
-        return [*found, Problem(name, "", "the learner's copy is missing: run refresh")]
+        return [*broken, Problem(name, "", "the learner's copy is missing: run refresh")]
     learner = Lesson(target, number, False, read_notebook(target))
     try:
         agrees = same_source(learner.notebook, learner_copy(solution.notebook))
     except CourseError as error:
-        return [*found, Problem(solution.name, "", str(error))]
+        return [*broken, Problem(solution.name, "", str(error))]
     if not agrees:
-        found.append(Problem(name, "", "differs from what build makes of the solution copy: run refresh"))
-    return found + list(problems(learner))
+        broken.append(Problem(name, "", "differs from what build makes of the solution copy: run refresh"))
+    return broken + list(problems(learner))

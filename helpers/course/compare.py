@@ -35,8 +35,8 @@ def difference(actual: Any, expected: Any, tolerance: float = 1e-6) -> str | Non
         return None if same else f"expected {expected!r}, got {actual!r}"
     if dataclasses.is_dataclass(expected):
         fields = {field.name: getattr(expected, field.name) for field in dataclasses.fields(expected)}
-        found = {name: getattr(actual, name) for name in fields if hasattr(actual, name)}
-        return _differences(found, fields, tolerance)
+        values = {name: getattr(actual, name) for name in fields if hasattr(actual, name)}
+        return _differences(values, fields, tolerance)
     if isinstance(expected, Mapping):
         return _differences(actual, expected, tolerance)
     if isinstance(expected, tuple | list):
@@ -52,9 +52,9 @@ def _differences(actual: Any, expected: Mapping[Any, Any], tolerance: float) -> 
     for name, value in expected.items():
         if not isinstance(actual, Mapping) or name not in actual:
             return f"item {name} is missing"
-        found = difference(actual[name], value, tolerance)
-        if found is not None:
-            return f"item {name}: {found}"
+        message = difference(actual[name], value, tolerance)
+        if message is not None:
+            return f"item {name}: {message}"
     return None
 
 

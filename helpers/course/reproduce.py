@@ -144,10 +144,10 @@ def numbers(document: object, name: str = "") -> dict[str, float]:
         inside = list(enumerate(document))
     else:
         return {}
-    found: dict[str, float] = {}
+    values: dict[str, float] = {}
     for key, value in inside:
-        found |= numbers(value, f"{name}.{key}" if name else str(key))
-    return found
+        values |= numbers(value, f"{name}.{key}" if name else str(key))
+    return values
 
 
 @dataclass(frozen=True)

@@ -85,11 +85,11 @@ def zoo_photographs(split: str) -> list[Photograph]:
     """
     df = photographs()
     rows = df[(df["split"] == split) & (df["scene"] == "everyday")]
-    found = []
+    scaled = []
     for name, source, path in zip(rows["name"], rows["source"], rows["path"], strict=True):
         img = read_image(resolve(path, None))
-        found.append(Photograph(name, source, {scale: area_downscale(img, scale) for scale in SCALES}))
-    return found
+        scaled.append(Photograph(name, source, {scale: area_downscale(img, scale) for scale in SCALES}))
+    return scaled
 
 
 def draw_crop(pictures: list[Photograph], rng: np.random.Generator) -> Crop:

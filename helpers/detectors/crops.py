@@ -166,10 +166,10 @@ class Described(Dataset[dict[str, Tensor]]):
 
 def _described(example: dict[str, Any], describe: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
     """Turn the images of one example into vectors; numbers become tensors."""
-    found = {}
+    described = {}
     for key, value in example.items():
         tensor = torch.as_tensor(value)
         if tensor.ndim >= 3:
             tensor = describe(tensor.reshape(-1, *tensor.shape[-3:])).reshape(*tensor.shape[:-3], -1)
-        found[key] = tensor
-    return found
+        described[key] = tensor
+    return described

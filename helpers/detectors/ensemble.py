@@ -83,11 +83,11 @@ class Ensemble(Detector):
 
     def member_scores(self, images: Tensor) -> Tensor:
         """(n, 3, H, W), 0..255 -> each member's score, (n, members)."""
-        found = []
+        scores = []
         for member in self.members:
             assert isinstance(member, Detector)
-            found.append(member.logit(images))
-        return torch.stack(found, dim=1)
+            scores.append(member.logit(images))
+        return torch.stack(scores, dim=1)
 
     def logit(self, images: Tensor) -> Tensor:
         """(n, 3, H, W), 0..255 -> (n,), higher means more fake."""
@@ -95,8 +95,8 @@ class Ensemble(Detector):
 
     def embed(self, images: Tensor) -> Tensor:
         """(n, 3, H, W), 0..255 -> the members' embeddings side by side, (n, d)."""
-        found = []
+        embeddings = []
         for member in self.members:
             assert isinstance(member, Detector)
-            found.append(member.embed(images))
-        return torch.cat(found, dim=1)
+            embeddings.append(member.embed(images))
+        return torch.cat(embeddings, dim=1)

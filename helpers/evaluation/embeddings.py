@@ -92,10 +92,10 @@ def _batches(images: Iterable[Image], batch_size: int) -> Iterator[list[Image]]:
 
 def _embed(encode: Callable[[Tensor], Tensor], batch: list[Image], device: torch.device | str) -> Floats:
     with torch.inference_mode():
-        found = encode(to_float(torch.stack(batch)).to(device))
-    if found.ndim < 2 or len(found) != len(batch):
-        raise EmbedError(f"the encoder made {tuple(found.shape)} of {len(batch)} images, and needs one row for each")
-    rows: Floats = found.flatten(1).float().cpu().numpy()
+        vectors = encode(to_float(torch.stack(batch)).to(device))
+    if vectors.ndim < 2 or len(vectors) != len(batch):
+        raise EmbedError(f"the encoder made {tuple(vectors.shape)} of {len(batch)} images, and needs one row for each")
+    rows: Floats = vectors.flatten(1).float().cpu().numpy()
     if not np.isfinite(rows).all():
         raise EmbedError("the encoder returned values that are not finite")
     return rows
@@ -272,13 +272,13 @@ def neighbours(
     others = len(rows) - np.bincount(names)
     if not 1 <= n_neighbours <= others.min():
         raise EmbedError(f"{n_neighbours} neighbours wanted, but a row may have only {others.min()} outside its group")
-    found, start = [], 0
+    nearest, start = [], 0
     for distances in pairwise_distances_chunked(rows, metric=metric, working_memory=64):
         own = names[start : start + len(distances), None] == names[None, :]
         order = np.argsort(np.where(own, np.inf, distances), axis=1, kind="stable")
-        found.append(order[:, :n_neighbours])
+        nearest.append(order[:, :n_neighbours])
         start += len(distances)
-    return np.concatenate(found).astype(np.int64)
+    return np.concatenate(nearest).astype(np.int64)
 
 
 @dataclass(frozen=True)
@@ -335,21 +335,21 @@ def neighbour_purity(
     rows = _checked(embedding)
     codes = _codes(labels, len(rows), "labels")
     clusters = np.arange(len(rows)) if groups is None else _codes(groups, len(rows), "groups")
-    found = neighbours(rows, n_neighbours, groups=clusters, metric=metric)
-    same = (codes[found] == codes[:, None]).astype(np.float64)
-    value, margin = float(same.mean()), float(norm.ppf((1 + level) / 2)) * _pair_error(same, found, codes, clusters)
+    nearest = neighbours(rows, n_neighbours, groups=clusters, metric=metric)
+    same = (codes[nearest] == codes[:, None]).astype(np.float64)
+    value, margin = float(same.mean()), float(norm.ppf((1 + level) / 2)) * _pair_error(same, nearest, codes, clusters)
     interval = Interval(value, max(0.0, value - margin), min(1.0, value + margin), level, int(clusters.max()) + 1)
     chances = _chances(codes, clusters)
     return Purity(interval, float(chances.mean()), same.mean(1), chances)
 
 
 def _pair_error(
-    same: NDArray[np.float64], found: NDArray[np.int64], codes: NDArray[np.int64], clusters: NDArray[np.int64]
+    same: NDArray[np.float64], nearest: NDArray[np.int64], codes: NDArray[np.int64], clusters: NDArray[np.int64]
 ) -> float:
     """Compute the standard error of a mean over pairs of rows, whose clusters are what was drawn independently."""
     shares = same.mean(1)
     surplus = same - (np.bincount(codes, shares) / np.bincount(codes))[codes][:, None]
-    own, other = np.broadcast_to(clusters[:, None], found.shape), clusters[found]
+    own, other = np.broadcast_to(clusters[:, None], nearest.shape), clusters[nearest]
     ends = np.minimum(own, other).ravel(), np.maximum(own, other).ravel()
     count = int(clusters.max()) + 1
     pairs = coo_matrix((surplus.ravel(), ends), shape=(count, count)).tocsr()  # sums the entries of each pair

@@ -235,8 +235,8 @@ class Report:
 
 def _plain(metrics: Mapping[str, Interval]) -> dict[str, dict[str, float]]:
     return {
-        name: {"value": round(found.value, 4), "low": round(found.low, 4), "high": round(found.high, 4)}
-        for name, found in metrics.items()
+        name: {"value": round(interval.value, 4), "low": round(interval.low, 4), "high": round(interval.high, 4)}
+        for name, interval in metrics.items()
     }
 
 
@@ -245,8 +245,8 @@ def _flat(part: Row | Mean) -> dict[str, Any]:
         about: dict[str, Any] = {"tier": part.tier, "generator": part.generator, "seen": part.seen}
     else:
         about = {"tier": part.tier, "generator": f"mean of {part.over}", "seen": part.over == "seen"}
-    for name, found in part.metrics.items():
-        about |= {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}
+    for name, interval in part.metrics.items():
+        about |= {name: interval.value, f"{name}_low": interval.low, f"{name}_high": interval.high}
     return about
 
 
@@ -360,24 +360,24 @@ def compare(
 
 
 def _sequence(tables: Tables) -> list[pd.DataFrame]:
-    found = [tables] if isinstance(tables, pd.DataFrame) else list(tables)
-    if not found:
+    listed = [tables] if isinstance(tables, pd.DataFrame) else list(tables)
+    if not listed:
         raise EvaluationError("there is no table of scores")
-    return found
+    return listed
 
 
 def _aligned(tables: Tables) -> list[pd.DataFrame]:
     """Check tables of scores and bring the rows of all into the first one's order."""
-    found = [_checked(table) for table in _sequence(tables)]
-    first, *others = found
+    aligned = [_checked(table) for table in _sequence(tables)]
+    first, *others = aligned
     about = list(COLUMNS[1:-1])
     for place, table in enumerate(others, 1):
         if len(table) != len(first) or set(table["path"]) != set(first["path"]):
             raise EvaluationError("the tables of scores must hold the same images")
-        found[place] = table.set_index("path").loc[first["path"]].reset_index()
-        if not (found[place][about] == first[about]).all(axis=None):
+        aligned[place] = table.set_index("path").loc[first["path"]].reset_index()
+        if not (aligned[place][about] == first[about]).all(axis=None):
             raise EvaluationError(f"the tables of scores differ in {', '.join(about)} of the same images")
-    return found
+    return aligned
 
 
 def _checked(table: pd.DataFrame) -> pd.DataFrame:
@@ -416,11 +416,11 @@ def tiers_of(table: pd.DataFrame, seen_sources: Iterable[str]) -> pd.Series:
         The cell of `tier` where it holds a text, else "seen-source" or "unseen-source".
     """
     known = set(seen_sources)
-    found = pd.Series([TIERS[0] if source in known else TIERS[1] for source in table["source"]], table.index, dtype=str)
+    tiers = pd.Series([TIERS[0] if source in known else TIERS[1] for source in table["source"]], table.index, dtype=str)
     if "tier" not in table:
-        return found
+        return tiers
     stated = table["tier"].fillna("").astype(str).str.strip()
-    return stated.where(stated != "", found)
+    return stated.where(stated != "", tiers)
 
 
 # Design: what is set against what, and what is resampled
@@ -520,22 +520,22 @@ class _Scored:
             truth = np.repeat([0, 1], [len(real.rows), len(fake.rows)])
             self.ranked[key] = Ranked(truth, self.scores[np.concatenate([real.rows, fake.rows])])
         rates = self.ranked[key].rates(np.hstack([real_weights, fake_weights]))
-        found = {name: compute(*rates) for name, compute in RANKING.items()}
+        values = {name: compute(*rates) for name, compute in RANKING.items()}
         if self.features is None:
-            return np.stack(list(found.values()))
+            return np.stack(list(values.values()))
         of_real, of_fake = (
             weights @ self.features[part.rows] / weights.sum(1, keepdims=True)
             for part, weights in ((real, real_weights), (fake, fake_weights))
         )
         both = (of_real + of_fake) / 2  # real and fake weigh equally
-        found |= {
+        values |= {
             "accuracy": both[:, 0],
             "accuracy_real": of_real[:, 0],
             "accuracy_fake": of_fake[:, 0],
             "brier": both[:, 1],
             "ece": np.abs(both[:, 2:]).sum(1),
         }
-        return np.stack([found[name] for name in METRICS])
+        return np.stack([values[name] for name in METRICS])
 
 
 Measure = Callable[[str, str, Floats, Floats], Floats]
@@ -547,12 +547,12 @@ def _simulate(design: _Design, measure: Measure, n_draws: int, seed: int) -> dic
     Returns:
         (tier, generator) to (runs, M, 1 + draws); the first value along the last axis is that of all images.
     """
-    found: dict[tuple[str, str], list[Floats]] = {(tier, name): [] for tier in design.reals for name in design.fakes}
+    draws_of: dict[tuple[str, str], list[Floats]] = {(tier, name): [] for tier in design.reals for name in design.fakes}
     for weights in _weights([*design.reals.values(), *design.fakes.values()], n_draws, seed):
-        for (tier, name), values in found.items():
+        for (tier, name), values in draws_of.items():
             real, fake = weights[design.reals[tier].name], weights[design.fakes[name].name]
             values.append(measure(tier, name, real, fake))
-    return {cell: np.concatenate(values, axis=2) for cell, values in found.items()}
+    return {cell: np.concatenate(values, axis=2) for cell, values in draws_of.items()}
 
 
 def _weights(parts: Sequence[_Part], n_draws: int, seed: int) -> Iterator[dict[str, Floats]]:
@@ -602,7 +602,7 @@ def _summaries(
 def _intervals(runs: Floats, names: Sequence[str], around: Around, real: int, fake: int) -> Mapping[str, Interval]:
     """Turn (runs, M, 1 + draws) numbers into intervals; `real` and `fake` count clusters."""
     of_one_class = {"accuracy_real": (real,), "accuracy_fake": (fake,)}
-    found = {}
+    intervals = {}
     for name, (value, *draws) in zip(names, runs.mean(0).tolist(), strict=True):
-        found[name] = around(value, np.array(draws), of_one_class.get(name, (real, fake)))
-    return MappingProxyType(found)
+        intervals[name] = around(value, np.array(draws), of_one_class.get(name, (real, fake)))
+    return MappingProxyType(intervals)

@@ -68,10 +68,10 @@ def grid(names: Iterable[str] | None = None) -> list[Cell]:
 
 def _known(cells: Iterable[Cell]) -> list[Cell]:
     """Drop cells that come twice; refuse those without a perturbation."""
-    found = list(dict.fromkeys(cells))
-    if unknown := [cell.perturbation for cell in found if cell.perturbation not in PERTURBATIONS]:
+    chosen = list(dict.fromkeys(cells))
+    if unknown := [cell.perturbation for cell in chosen if cell.perturbation not in PERTURBATIONS]:
         raise RobustnessError(f"no perturbation is called {', '.join(unknown)}; there are {', '.join(PERTURBATIONS)}")
-    return found
+    return chosen
 
 
 def perturbation_generator(seed: int, index: int, cell: Cell) -> torch.Generator:
@@ -178,7 +178,7 @@ def _score_cell(
     score: Callable[[Sequence[Image]], ArrayLike], images: Images, cell: Cell, seed: int, batch_size: int
 ) -> Floats:
     """Perturb and score all images, batch by batch."""
-    found: list[Floats] = [np.zeros(0)]
+    scored: list[Floats] = [np.zeros(0)]
     numbered = enumerate(_each(images))
     while batch := list(islice(numbered, batch_size)):
         views = [perturb(img, *cell, perturbation_generator(seed, index, cell)) for index, img in batch]
@@ -186,8 +186,8 @@ def _score_cell(
         if scores.shape != (len(views),) or not np.isfinite(scores).all():
             where = f"{cell.perturbation} {cell.strength:g}"
             raise RobustnessError(f"{where}: needs {len(views)} finite scores, got an array of shape {scores.shape}")
-        found.append(scores)
-    return np.concatenate(found)
+        scored.append(scores)
+    return np.concatenate(scored)
 
 
 # Cache
@@ -295,14 +295,14 @@ def _threshold(thresholds: float | Mapping[str, float], detector: str) -> float:
 def _numbers(truth: NDArray[np.int64], scores: Floats, threshold: float, weights: Floats) -> dict[str, Floats]:
     """Compute AP, AUC and balanced accuracy under each weighting, (B,) each."""
     ranked, right = Ranked(truth, scores), (scores >= threshold) == (truth == 1)
-    found: dict[str, list[Floats]] = {"ap": [], "auc": [], "accuracy": []}
+    values: dict[str, list[Floats]] = {"ap": [], "auc": [], "accuracy": []}
     for part in np.array_split(weights, weights.size // CHUNK + 1):
         rates = ranked.rates(part)
         shares = [part[:, rows] @ right[rows] / part[:, rows].sum(1) for rows in (truth == 0, truth == 1)]
-        found["ap"].append(RANKING["ap"](*rates))
-        found["auc"].append(RANKING["auc"](*rates))
-        found["accuracy"].append((shares[0] + shares[1]) / 2)
-    return {name: np.concatenate(parts) for name, parts in found.items()}
+        values["ap"].append(RANKING["ap"](*rates))
+        values["auc"].append(RANKING["auc"](*rates))
+        values["accuracy"].append((shares[0] + shares[1]) / 2)
+    return {name: np.concatenate(parts) for name, parts in values.items()}
 
 
 def _columns(name: str, values: Floats, level: float) -> dict[str, float]:

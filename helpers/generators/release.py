@@ -277,8 +277,8 @@ def container_images(folder: Path, rows: pd.DataFrame) -> Tensor:
 
 def _distances(features: NDArray[np.float64], references: dict[str, NDArray[np.float64]]) -> dict[str, Any]:
     """Distance to each reference, rounded for print."""
-    found = {name: asdict(kernel_distance(features, reference)) for name, reference in references.items()}
-    return {name: {key: round(value, 4) for key, value in row.items()} for name, row in found.items()}
+    distances = {name: asdict(kernel_distance(features, reference)) for name, reference in references.items()}
+    return {name: {key: round(value, 4) for key, value in row.items()} for name, row in distances.items()}
 
 
 def _card(name: str, training: dict[str, Any], quality: dict[str, Any]) -> dict[str, Any]:

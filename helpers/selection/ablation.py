@@ -130,7 +130,7 @@ def ablate(
         "seen_sources": set(train.manifest["source"]),
     }
     first = next(iter(variants))
-    found = {}
+    entries = {}
     for name in variants:
         values = evaluate(tables[name], thresholds[name], **known).to_dict()
         entry: dict[str, Any] = {
@@ -139,5 +139,5 @@ def ablate(
         }
         if name != first:
             entry["first_minus_this"] = compare(tables[first], tables[name], **known).to_dict()["means"]
-        found[name] = entry
-    return found
+        entries[name] = entry
+    return entries

@@ -98,7 +98,7 @@ def holdout(
     if not config.pool or config.detector != NaturalTraceDetector.name:
         raise DetectorError("holding out needs a configuration of ntf with a pool of described crops")
     described = describe_all(images)
-    found = []
+    rows = []
     for number, fold in enumerate(folds(images.manifest)):
         train = images.subset(fold.learn)
         detector = make_detector(config)
@@ -110,9 +110,9 @@ def holdout(
             with torch.inference_mode():
                 values = detector.logit(described).double().numpy()
             row: dict[str, Any] = {"generator": fold.generator, "source": fold.source, "score": score}
-            found.append(row | {tier: _auc(values, fold.fakes, getattr(fold, tier)) for tier in ("known", "foreign")})
+            rows.append(row | {tier: _auc(values, fold.fakes, getattr(fold, tier)) for tier in ("known", "foreign")})
         progress(f"without {fold.generator} and {fold.source}")
-    return found
+    return rows
 
 
 def _auc(values: np.ndarray, fakes: np.ndarray, reals: np.ndarray) -> float:
@@ -120,16 +120,16 @@ def _auc(values: np.ndarray, fakes: np.ndarray, reals: np.ndarray) -> float:
     return round(float(auc(labels, values[np.r_[fakes, reals]])), 4)
 
 
-def means(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def means(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Average over folds.
 
     Args:
-        found: As `holdout` returns it.
+        rows: As `holdout` returns it.
 
     Returns:
         For each score: mean AUC `known`, `foreign`, and of both.
     """
-    table = pd.DataFrame(found).groupby("score", sort=False)[["known", "foreign"]].mean()
+    table = pd.DataFrame(rows).groupby("score", sort=False)[["known", "foreign"]].mean()
     return [
         {"score": score, "known": round(row.known, 4), "foreign": round(row.foreign, 4), "mean": round(row.mean(), 4)}
         for score, row in table.iterrows()

@@ -92,15 +92,15 @@ def _residuals(planes: Tensor) -> dict[str, Tensor]:
 
 def _counts(planes: Tensor, kinds: Tensor) -> Tensor:
     """Square roots of the shares of all kinds, families and steps: (n, H, W) -> (n, 546)."""
-    found, residuals = [], _residuals(planes)
+    histograms, residuals = [], _residuals(planes)
     for step in STEPS:
         levels = {name: _quantised(values, step) for name, values in residuals.items()}
         for family in _FAMILIES:
             codes = torch.cat([_triples(levels[name], down, right) for name, down, right in family], dim=1)
             counts = torch.stack([torch.bincount(row, minlength=LEVELS**3) for row in codes]).float()
             shares = counts.new_zeros(len(planes), KINDS).index_add_(1, kinds, counts) / codes.shape[1]
-            found.append(shares.sqrt())
-    return torch.cat(found, dim=1)
+            histograms.append(shares.sqrt())
+    return torch.cat(histograms, dim=1)
 
 
 def _quantised(values: Tensor, step: float) -> Tensor:

@@ -25,9 +25,9 @@ def checked(cell: NotebookNode) -> list[str]:
 def well_formed(lesson: Lesson) -> Found:
     """Every registered exercise is in the notebook once, with its heading, fields and hints, and no other is."""
     expected = [exercise for exercise in registered() if exercise.id.split(".")[0] == str(lesson.number)]
-    found = [name for cell in lesson.code for name in checked(cell)]
-    if found != [exercise.id for exercise in expected]:
-        yield "", f"exercises checked: {found}; registered: {[exercise.id for exercise in expected]}"
+    names = [name for cell in lesson.code for name in checked(cell)]
+    if names != [exercise.id for exercise in expected]:
+        yield "", f"exercises checked: {names}; registered: {[exercise.id for exercise in expected]}"
     for exercise in expected:
         yield from _task(lesson, exercise)
     for cell in lesson.code:

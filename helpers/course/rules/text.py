@@ -47,9 +47,9 @@ def header(lesson: Lesson) -> Found:
 def sections(lesson: Lesson) -> Found:
     """All sections of the template are there, once each and in order."""
     headings = re.findall(r"^## (.+?)\s*$", lesson.prose(), re.MULTILINE)
-    found = [heading for heading in headings if heading in SECTIONS]
-    if found != list(SECTIONS):
-        yield "", f"sections of the template: expected {', '.join(SECTIONS)}; found {', '.join(found) or 'none'}"
+    present = [heading for heading in headings if heading in SECTIONS]
+    if present != list(SECTIONS):
+        yield "", f"sections of the template: expected {', '.join(SECTIONS)}; found {', '.join(present) or 'none'}"
     for heading in ("Predict first", "Quiz"):
         if "<details>" not in lesson.section(heading):
             yield "", f"section '{heading}' has no folded answer"

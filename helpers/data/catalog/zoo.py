@@ -195,12 +195,12 @@ def verify(folder: Path) -> list[Problem]:
         listing = json.loads((folder / LISTING).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ZooError(f"{LISTING}: cannot be read: {error}") from None
-    found = list_files(folder)
-    problems = [Problem(name, "missing", "no such file") for name in sorted(set(listing) - set(found))]
-    problems += [Problem(name, "unlisted", f"not in {LISTING}") for name in sorted(set(found) - set(listing))]
-    for name in sorted(set(found) & set(listing)):
-        if found[name] != listing[name]:
-            problems.append(Problem(name, "hash", f"SHA-256 is {found[name]['sha256']}"))
+    present = list_files(folder)
+    problems = [Problem(name, "missing", "no such file") for name in sorted(set(listing) - set(present))]
+    problems += [Problem(name, "unlisted", f"not in {LISTING}") for name in sorted(set(present) - set(listing))]
+    for name in sorted(set(present) & set(listing)):
+        if present[name] != listing[name]:
+            problems.append(Problem(name, "hash", f"SHA-256 is {present[name]['sha256']}"))
     return problems or _verify_images(folder)
 
 

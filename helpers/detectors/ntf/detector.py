@@ -185,8 +185,8 @@ class NaturalTraceDetector(Detector):
         """Centre and scale the three parts by their values on crops of training photographs."""
         self.eval()
         real = range(0, count, 2)  # even entries are real
-        found = torch.cat([self.parts(crops[index]["image"][None]) for index in real])
-        self.centre, self.spread = found.mean(dim=0), found.std(dim=0) + 1e-3
+        parts = torch.cat([self.parts(crops[index]["image"][None]) for index in real])
+        self.centre, self.spread = parts.mean(dim=0), parts.std(dim=0) + 1e-3
 
     def parts(self, images: Tensor, chosen: Sequence[int] | None = None) -> Tensor:
         """Compute what the score is made of.
@@ -204,15 +204,15 @@ class NaturalTraceDetector(Detector):
         seen = (
             self.student.backbone.view(images) if isinstance(self.student.backbone.view, CooccurrenceView) else images
         )
-        found: dict[int, Tensor] = {}
+        values: dict[int, Tensor] = {}
         if _STUDENTS & set(columns):
             embedding, logits = self.student(seen)
-            found |= {0: logits.float(), 1: -proximity(embedding, self.bank, BANK_TEMPERATURE)}
+            values |= {0: logits.float(), 1: -proximity(embedding, self.bank, BANK_TEMPERATURE)}
         if 2 in columns:
-            found[2] = -proximity(self.teacher.traces(seen), self.bank, BANK_TEMPERATURE)
+            values[2] = -proximity(self.teacher.traces(seen), self.bank, BANK_TEMPERATURE)
         if 3 in columns:
-            found[3] = self.subspace(self.teacher.describe(seen))
-        return torch.stack([found[column] for column in columns], dim=1)
+            values[3] = self.subspace(self.teacher.describe(seen))
+        return torch.stack([values[column] for column in columns], dim=1)
 
     def logit(self, images: Tensor) -> Tensor:
         """(n, 3, H, W), 0..255 -> (n,), higher means more fake."""

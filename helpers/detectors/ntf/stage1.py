@@ -97,8 +97,8 @@ class TraceEncoder(nn.Module):
             float (n, d).
         """
         view = self.backbone.view
-        found: Tensor = view(images) if isinstance(view, CooccurrenceView) else self.backbone(images)
-        return found
+        description: Tensor = view(images) if isinstance(view, CooccurrenceView) else self.backbone(images)
+        return description
 
     def traces(self, images: Tensor) -> Tensor:
         """(n, 3, H, W), 0..255 -> homogeneous embeddings, unit norm, (n, size)."""

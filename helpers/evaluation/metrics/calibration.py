@@ -202,9 +202,9 @@ def fit_platt(labels: ArrayLike, scores: ArrayLike, *, balanced: bool = True) ->
         return float(weights @ (np.logaddexp(0, logits) - targets * logits)), np.array([error @ inputs, error.sum()])
 
     bounds, options = [(0, None), (None, None)], {"gtol": 1e-9, "ftol": 0}
-    found = minimize(loss, [1.0, 0.0], jac=True, method="L-BFGS-B", bounds=bounds, options=options).x
-    scale = float(found[0] / spread)
-    return PlattScaling(scale, float(found[1] - scale * centre))
+    solution = minimize(loss, [1.0, 0.0], jac=True, method="L-BFGS-B", bounds=bounds, options=options).x
+    scale = float(solution[0] / spread)
+    return PlattScaling(scale, float(solution[1] - scale * centre))
 
 
 @dataclass(frozen=True)
@@ -343,14 +343,14 @@ def reliability_curve(
     n, weight, predicted, observed = (
         np.bincount(place, each, n_bins) for each in (None, weights, weights * values, weights * truth)
     )
-    found = np.flatnonzero(n)
+    filled = np.flatnonzero(n)
     return pd.DataFrame(
         {
-            "low": found / n_bins,
-            "high": (found + 1) / n_bins,
-            "predicted": predicted[found] / weight[found],
-            "observed": observed[found] / weight[found],
-            "weight": weight[found],
-            "n": n[found].astype(np.int64),
+            "low": filled / n_bins,
+            "high": (filled + 1) / n_bins,
+            "predicted": predicted[filled] / weight[filled],
+            "observed": observed[filled] / weight[filled],
+            "weight": weight[filled],
+            "n": n[filled].astype(np.int64),
         }
     )

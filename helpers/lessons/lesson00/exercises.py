@@ -220,8 +220,8 @@ def _encoded_first(img: Image, top: int, left: int, size: int, quality: int) -> 
 
 
 def _is_an_image(attempt: Any) -> str | None:  # noqa: ANN401
-    found = attempt(*_picture())
-    return None if isinstance(found, torch.Tensor) else f"expected an image, got {type(found).__name__}"
+    answer = attempt(*_picture())
+    return None if isinstance(answer, torch.Tensor) else f"expected an image, got {type(answer).__name__}"
 
 
 def _left_first(img: Image, top: int, left: int, size: int, quality: int) -> Image:

@@ -79,8 +79,8 @@ def _recovers(inputs: tuple[Any, ...], alpha: float, tolerance: float) -> Test:
     """Make a test: the slope is alpha."""
 
     def test(attempt: Function) -> str | None:
-        found = float(attempt(*inputs))
-        return None if abs(found - alpha) <= tolerance else f"expected {alpha:g}, got {found:.3f}"
+        slope = float(attempt(*inputs))
+        return None if abs(slope - alpha) <= tolerance else f"expected {alpha:g}, got {slope:.3f}"
 
     return test
 
@@ -109,8 +109,8 @@ def _slope_with_outside(power: Tensor, frequency: Tensor, edges: Tensor) -> floa
 def _means(power: Tensor, frequency: Tensor, edges: Tensor) -> tuple[Tensor, Tensor]:
     """Mean frequency and mean power of every ring that holds a wave."""
     rings = [(frequency >= low) & (frequency < high) for low, high in pairwise(edges)]
-    found = [(frequency[ring].mean(), power[ring].mean()) for ring in rings if ring.any()]
-    x, y = torch.tensor(found, dtype=torch.float64).T
+    points = [(frequency[ring].mean(), power[ring].mean()) for ring in rings if ring.any()]
+    x, y = torch.tensor(points, dtype=torch.float64).T
     return x, y
 
 
@@ -121,8 +121,8 @@ def _axes_exchanged(power: Tensor, frequency: Tensor, edges: Tensor) -> float:
 
 def _sums(power: Tensor, frequency: Tensor, edges: Tensor) -> float:
     rings = [(frequency >= low) & (frequency < high) for low, high in pairwise(edges)]
-    found = [(frequency[ring].mean().log(), power[ring].sum().log()) for ring in rings if ring.any()]
-    x, y = torch.tensor(found, dtype=torch.float64).T
+    points = [(frequency[ring].mean().log(), power[ring].sum().log()) for ring in rings if ring.any()]
+    x, y = torch.tensor(points, dtype=torch.float64).T
     return fit_line(x, y)[0].item()
 
 
@@ -150,8 +150,8 @@ def _high_edge(power: Tensor, frequency: Tensor, edges: Tensor) -> float:
 
 
 def _line_of(rings: list[Tensor], power: Tensor, frequency: Tensor) -> float:
-    found = [(frequency[ring].mean().log(), power[ring].mean().log()) for ring in rings if ring.any()]
-    x, y = torch.tensor(found, dtype=torch.float64).T
+    points = [(frequency[ring].mean().log(), power[ring].mean().log()) for ring in rings if ring.any()]
+    x, y = torch.tensor(points, dtype=torch.float64).T
     return fit_line(x, y)[0].item()
 
 
@@ -184,13 +184,13 @@ def _on_the_edges() -> tuple[Tensor, Tensor, Tensor]:
 
 def _edges(attempt: Function) -> str | None:
     mistakes = {"both edges included": _both_edges, "the high edge included": _high_edge}
-    found = (unlike(mistake, _on_the_edges, name)(attempt) for name, mistake in mistakes.items())
-    return next((failure for failure in found if failure), None)
+    failures = (unlike(mistake, _on_the_edges, name)(attempt) for name, mistake in mistakes.items())
+    return next((failure for failure in failures if failure), None)
 
 
 def _finite(attempt: Function) -> str | None:
-    found = float(attempt(*_with_an_empty_ring()))
-    return None if math.isfinite(found) else f"with an empty ring the slope is {found}"
+    slope = float(attempt(*_with_an_empty_ring()))
+    return None if math.isfinite(slope) else f"with an empty ring the slope is {slope}"
 
 
 SLOPE = Exercise(
@@ -244,8 +244,8 @@ SLOPE = Exercise(
 
 
 def _positive(attempt: Function) -> str | None:
-    found = float(attempt(*_spectrum(2.0)))
-    return None if found > 0 else f"power that falls gave {found:.2f}"
+    slope = float(attempt(*_spectrum(2.0)))
+    return None if slope > 0 else f"power that falls gave {slope:.2f}"
 
 
 # 1.2 · The shape of a tail
@@ -402,8 +402,9 @@ def _values(
 
 
 def _lawful(attempt: Function) -> str | None:
-    found = float(attempt(_values(decades=(0, 3))))
-    return None if abs(found) < 5e-4 else f"values spread evenly over three decades: expected nearly 0, got {found:.4f}"
+    distance = float(attempt(_values(decades=(0, 3))))
+    near = abs(distance) < 5e-4
+    return None if near else f"values spread evenly over three decades: expected nearly 0, got {distance:.4f}"
 
 
 def _signs_do_not_count(attempt: Function) -> str | None:

@@ -202,10 +202,10 @@ def score(model: Pipeline, test: Features, *, n_draws: int = 1000, seed: int = 0
 
 def _attribution(named: list[NDArray[np.str_]], names: tuple[str, ...], n_draws: int, seed: int) -> Attribution:
     """Count names that were given to the images of each generator."""
-    hits = np.concatenate([found == name for name, found in zip(names, named, strict=True)])
-    numbers = np.concatenate([np.arange(len(found)) for found in named])
+    hits = np.concatenate([answers == name for name, answers in zip(names, named, strict=True)])
+    numbers = np.concatenate([np.arange(len(answers)) for answers in named])
     accuracy = cluster_bootstrap(lambda rows: float(hits[rows].mean()), numbers, n_draws=n_draws, seed=seed)
-    confusion = tuple(tuple(int((found == name).sum()) for name in names) for found in named)
+    confusion = tuple(tuple(int((answers == name).sum()) for name in names) for answers in named)
     return Attribution(accuracy, names, confusion)
 
 
@@ -290,9 +290,9 @@ def measure_attribution(
             model, strength = choose(features["train"], features["val"])
             models[residual, view] = model
             for seen in dict.fromkeys((view, "unchanged")):
-                found = score(models[residual, seen], features["test"], seed=seed)
+                accuracy = score(models[residual, seen], features["test"], seed=seed)
                 head = {"residual": residual, "view": view, "fitted on": seen}
-                results.append({**head, **asdict(found)})
+                results.append({**head, **asdict(accuracy)})
                 strengths[f"{residual}, {view}"] = strength
     return {
         "chance": 1 / len(splits["test"]),
@@ -353,7 +353,7 @@ def _redrawn(model: Pipeline, crops: Tensor, residual: str, seed: int) -> dict[s
             hits[name] = named == name
     joined, numbers = np.concatenate(list(hits.values())), np.tile(np.arange(len(crops)), len(hits))
     total = cluster_bootstrap(lambda rows: float(joined[rows].mean()), numbers, seed=seed)
-    each = {name: asdict(wilson_interval(int(found.sum()), len(found))) for name, found in hits.items()}
+    each = {name: asdict(wilson_interval(int(right.sum()), len(right))) for name, right in hits.items()}
     return {"all": asdict(total), **each}
 
 

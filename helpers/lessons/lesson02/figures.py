@@ -240,10 +240,10 @@ def ratio_figure(ratios: Mapping[str, Mapping[str, Interval]]) -> Figure:
     """
     fig: Figure
     fig, ax = figure(width=7.5, height=3.8)
-    for index, (series, found) in enumerate(ratios.items()):
-        places = np.arange(len(found)) + 0.16 * (index - (len(ratios) - 1) / 2)
-        values = np.array([ratio.value for ratio in found.values()])
-        ends = np.array([[ratio.low, ratio.high] for ratio in found.values()]).T
+    for index, (series, intervals) in enumerate(ratios.items()):
+        places = np.arange(len(intervals)) + 0.16 * (index - (len(ratios) - 1) / 2)
+        values = np.array([ratio.value for ratio in intervals.values()])
+        ends = np.array([[ratio.low, ratio.high] for ratio in intervals.values()]).T
         style = {**line_style(index), "linestyle": "none"}
         ax.errorbar(places, values, np.abs(ends - values), label=series, capsize=3, **style)
     ax.axhline(1, color=PALETTE[7], linestyle="--")

@@ -160,11 +160,11 @@ def variance_ratio(
             draws[name].append(_ratio(above, below, chosen))
     above, below = between_variance(generators), between_variance(photographs)
     count, ends = len(generators) + len(photographs), [(1 - level) / 2, (1 + level) / 2]
-    found = {}
+    intervals = {}
     for name, chosen in cells.items():
         low, high = np.quantile(draws[name], ends)
-        found[name] = Interval(_ratio(above, below, chosen), float(low), float(high), level, count)
-    return found
+        intervals[name] = Interval(_ratio(above, below, chosen), float(low), float(high), level, count)
+    return intervals
 
 
 def _resampled(

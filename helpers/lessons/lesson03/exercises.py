@@ -50,8 +50,8 @@ def _heads() -> tuple[Tensor, Function, Function]:
 
 def _rows_have_length_one(attempt: Function) -> str | None:
     ones = torch.ones(5, dtype=EXACT)
-    found = (difference(rows.norm(dim=1), ones, 1e-5) for rows in attempt(*_heads()))
-    return next((failure for failure in found if failure), None)
+    differences = (difference(rows.norm(dim=1), ones, 1e-5) for rows in attempt(*_heads()))
+    return next((failure for failure in differences if failure), None)
 
 
 def _embedding_agrees(which: int) -> Callable[[Function], str | None]:
@@ -63,10 +63,10 @@ def _both(divide: Callable[[Tensor], Tensor]) -> Function:
     return lambda rows, shared, special: (divide(shared(rows)), divide(special(rows)))
 
 
-_down_a_column = _both(lambda found: normalize(found, dim=0))
-_whole_table = _both(lambda found: found / found.norm())
-_sum_of_sizes = _both(lambda found: normalize(found, p=1, dim=1))
-_no_root = _both(lambda found: found / found.square().sum(dim=1, keepdim=True))
+_down_a_column = _both(lambda rows: normalize(rows, dim=0))
+_whole_table = _both(lambda rows: rows / rows.norm())
+_sum_of_sizes = _both(lambda rows: normalize(rows, p=1, dim=1))
+_no_root = _both(lambda rows: rows / rows.square().sum(dim=1, keepdim=True))
 
 
 def _row_by_row(features: Tensor, homogeneous: Function, heterogeneous: Function) -> list[Tensor]:
@@ -103,7 +103,7 @@ HEADS = Exercise(
         WrongAnswer("one head for both", lambda rows, shared, special: two_heads(rows, shared, shared), hint=SPECIAL),
     ),
     right_answers=(
-        RightAnswer("divided by the norm", _both(lambda found: found / torch.linalg.norm(found, dim=1)[:, None])),
+        RightAnswer("divided by the norm", _both(lambda rows: rows / torch.linalg.norm(rows, dim=1)[:, None])),
         RightAnswer("row by row, as a list", _row_by_row),
     ),
 )
@@ -347,12 +347,12 @@ def _by_corrcoef(homogeneous: Tensor, heterogeneous: Tensor) -> float:
 
 
 def _column_by_column(homogeneous: Tensor, heterogeneous: Tensor) -> Tensor:
-    found = [
+    terms = [
         torch.nn.functional.cosine_similarity(x - x.mean(), y - y.mean(), dim=0) ** 2
         for x in homogeneous.T
         for y in heterogeneous.T
     ]
-    return torch.stack(found).mean()
+    return torch.stack(terms).mean()
 
 
 def _unlike_3_3(mistake: Function, what: str) -> Callable[[Function], str | None]:

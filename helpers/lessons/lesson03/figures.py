@@ -109,9 +109,9 @@ def generator_figure(record: Record, names: Sequence[str], extra: Mapping[str, M
         if name in extra:
             ax.plot(offset, [extra[name][generator] for generator in generators], label=name, fillstyle="none", **style)
             continue
-        found = pd.DataFrame([entries[name][generator] for generator in generators])
-        errors = [found["value"] - found["low"], found["high"] - found["value"]]
-        ax.errorbar(offset, found["value"], errors, label=name, capsize=3, **style)
+        areas = pd.DataFrame([entries[name][generator] for generator in generators])
+        errors = [areas["value"] - areas["low"], areas["high"] - areas["value"]]
+        ax.errorbar(offset, areas["value"], errors, label=name, capsize=3, **style)
     last = sum(generator not in PIXEL_DIFFUSION for generator in generators) - 0.5
     ax.axvline(last, color="0.5", linewidth=1)
     ax.axhline(0.5, color="0.5", linestyle=":")
@@ -159,7 +159,7 @@ def breaker_figure(record: Record) -> Figure:
     rows = {name: entries[f"broken by {name} alone"]["generators"] for name in BREAKERS}
     rows["all six"] = record["variants"][0]["generators"]
     generators = ordered(list(rows["all six"]))
-    areas = np.array([[found[generator]["value"] for generator in generators] for found in rows.values()])
+    areas = np.array([[areas_of[generator]["value"] for generator in generators] for areas_of in rows.values()])
     fig, ax = figure(width=9.5, height=4)
     mesh = ax.pcolormesh(areas, cmap="RdBu_r", vmin=0, vmax=1)
     ax.invert_yaxis()

@@ -173,8 +173,8 @@ def train_briefly(
         losses["loss"].backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         kept = seen.pop()[: 2 * len(rows)]
-        found = {name: float(value.detach()) for name, value in losses.items()}
-        log.append({**found, "spread": spread(kept), "rank": effective_rank(kept)})
+        measured = {name: float(value.detach()) for name, value in losses.items()}
+        log.append({**measured, "spread": spread(kept), "rank": effective_rank(kept)})
     hook.remove()
     encoder.eval()
     return pd.DataFrame(log)
@@ -273,12 +273,12 @@ def _test_images(test: ImageSet) -> dict[str, Tensor]:
 @torch.inference_mode()
 def _measured(encoder: TraceEncoder, bank: Tensor, test: ImageSet, images: Mapping[str, Tensor]) -> dict[str, Any]:
     """Measure what one encoder tells apart: scores, ranks, and how much either embedding knows of the scene."""
-    found = {name: embeddings(encoder, stack) for name, stack in images.items()}
+    embedded = {name: embeddings(encoder, stack) for name, stack in images.items()}
     reals = torch.from_numpy(np.flatnonzero(test.labels == 0))
-    homogeneous, heterogeneous = (embedding[reals] for embedding in found["test"])
-    copies = torch.cat([found[name][0] for name in BREAKERS])
+    homogeneous, heterogeneous = (embedding[reals] for embedding in embedded["test"])
+    copies = torch.cat([embedded[name][0] for name in BREAKERS])
     return {
-        "scores": {name: -proximity(embedding, bank).double().numpy() for name, (embedding, _) in found.items()},
+        "scores": {name: -proximity(embedding, bank).double().numpy() for name, (embedding, _) in embedded.items()},
         "rank": {
             "photographs": effective_rank(homogeneous),
             "photographs and broken copies": effective_rank(torch.cat([homogeneous, copies])),
@@ -322,12 +322,12 @@ def _entries(
 ) -> Iterator[dict[str, Any]]:
     """Turn measurements into one record per variant."""
     known: dict[str, Any] = {"seen_generators": (), "seen_sources": ()}
-    zoo = {name: [_zoo_table(run["scores"]["test"], test) for run in found] for name, found in runs.items()}
+    zoo = {name: [_zoo_table(run["scores"]["test"], test) for run in variant] for name, variant in runs.items()}
     first = next(iter(variants))
-    for name, found in runs.items():
+    for name, variant in runs.items():
         # An AUC asks for no threshold, so any will do.
-        report = evaluate(zoo[name], [0.0] * len(found), **known)
-        broken = evaluate([_broken_table(run["scores"], test) for run in found], [0.0] * len(found), **known)
+        report = evaluate(zoo[name], [0.0] * len(variant), **known)
+        broken = evaluate([_broken_table(run["scores"], test) for run in variant], [0.0] * len(variant), **known)
         apart = None if name == first else compare(zoo[first], zoo[name], **known)
         yield {
             "name": name,
@@ -337,10 +337,10 @@ def _entries(
             "difference": _auc(apart.mean(TIER, "unseen")) if apart else None,
             "generators": {row.generator: {**_auc(row), "per_run": _areas(zoo[name], row)} for row in report.rows},
             "broken": {row.generator: _auc(row) for row in broken.rows},
-            "rank": _per_run(found, "rank"),
-            "spread": _per_run(found, "spread"),
-            "scene": _per_run(found, "scene"),
-            "correlation": [round(run["correlation"], 4) for run in found],
+            "rank": _per_run(variant, "rank"),
+            "spread": _per_run(variant, "spread"),
+            "scene": _per_run(variant, "scene"),
+            "correlation": [round(run["correlation"], 4) for run in variant],
         }
 
 
@@ -349,8 +349,8 @@ def _per_run(runs: Sequence[Mapping[str, Any]], part: str) -> dict[str, list[flo
 
 
 def _auc(part: Mean | Row) -> dict[str, Any]:
-    found: Interval = part.metrics["auc"]
-    interval: dict[str, Any] = {key: round(getattr(found, key), 4) for key in ("value", "low", "high")}
+    area: Interval = part.metrics["auc"]
+    interval: dict[str, Any] = {key: round(getattr(area, key), 4) for key in ("value", "low", "high")}
     return {**interval, "per_run": [round(v, 4) for v in part.per_run["auc"]]} if isinstance(part, Mean) else interval
 
 

@@ -199,8 +199,8 @@ def similarity_gradient(similarity: Tensor, targets: Tensor, temperature: float)
     """
     leaf = similarity.detach().clone().requires_grad_()
     keys = torch.eye(leaf.shape[1], dtype=leaf.dtype)
-    (found,) = torch.autograd.grad(soft_contrastive_loss(leaf, keys, targets, temperature), leaf)
-    return found
+    (gradient,) = torch.autograd.grad(soft_contrastive_loss(leaf, keys, targets, temperature), leaf)
+    return gradient
 
 
 def _similarity(temperature: float = 0.3, seed: int = 3) -> tuple[Tensor, Tensor, float]:

@@ -45,11 +45,11 @@ def draw_circle(ax: Axes, temperature: float, teacher_temperature: float = 0.1, 
         sharpness: Of the weights of near fakes.
     """
     circle = Circle()
-    found = pulls(circle, temperature, teacher_temperature, sharpness)
+    pull = pulls(circle, temperature, teacher_temperature, sharpness)
     turns = np.linspace(0, 2 * np.pi, 200)
     ax.plot(np.cos(turns), np.sin(turns), color="0.8", linestyle="-", linewidth=1, zorder=1)
     traces, fakes = on_circle(circle.traces).numpy(), on_circle(circle.fakes).numpy()
-    near, far = found.gradient[: len(traces)].numpy(), found.gradient[len(traces) :].numpy()
+    near, far = pull.gradient[: len(traces)].numpy(), pull.gradient[len(traces) :].numpy()
     for points, values, style in ((traces, near, REAL_STYLE), (fakes, far, FAKE_STYLE)):
         marker, colour = str(style["marker"]), style["color"]
         ax.scatter(
@@ -60,12 +60,12 @@ def draw_circle(ax: Axes, temperature: float, teacher_temperature: float = 0.1, 
             ax.annotate(text, (1.42 * x, 1.36 * y), ha="center", va="center", fontsize=9)
     x, y = on_circle([circle.anchor])[0].tolist()
     ax.scatter([x], [y], s=90, marker="*", c=GREY, zorder=3)
-    angle = circle.anchor + float(np.clip(40 * found.turn / 4, -70, 70))
+    angle = circle.anchor + float(np.clip(40 * pull.turn / 4, -70, 70))
     end_x, end_y = (0.72 * on_circle([angle])[0]).tolist()
-    bend = f"arc3,rad={-0.2 * float(np.sign(found.turn))}"
+    bend = f"arc3,rad={-0.2 * float(np.sign(pull.turn))}"
     arrow = {"arrowstyle": "->", "color": GREY, "linewidth": 2, "connectionstyle": bend}
     ax.annotate("", xy=(end_x, end_y), xytext=(0.72 * x, 0.72 * y), arrowprops=arrow)
-    ax.text(0, -0.12, f"nearest fake:\n{found.nearest_share:.0%} of the push", ha="center", va="center", fontsize=10)
+    ax.text(0, -0.12, f"nearest fake:\n{pull.nearest_share:.0%} of the push", ha="center", va="center", fontsize=10)
     ax.set(xlim=(-1.75, 1.75), ylim=(-1.6, 1.6), aspect="equal", xticks=[], yticks=[])
     ax.grid(visible=False)
 
@@ -117,18 +117,18 @@ def zoo_experiment_figure(records: Sequence[Mapping[str, Any]]) -> Figure:
     """
     fig, ax = figure(width=8, height=0.5 + 0.42 * len(records))
     for row, record in enumerate(records):
-        found, mapped = record["unseen"], record["stage1"]
+        unseen, mapped = record["unseen"], record["stage1"]
         style = {"color": PALETTE[0 if mapped else 1], "marker": "o" if mapped else "s"}
         ax.errorbar(
-            found["value"],
+            unseen["value"],
             row,
-            xerr=[[found["value"] - found["low"]], [found["high"] - found["value"]]],
+            xerr=[[unseen["value"] - unseen["low"]], [unseen["high"] - unseen["value"]]],
             capsize=4,
             linestyle="none",
             markersize=8,
             **style,
         )
-        ax.plot(found["per_run"], [row + 0.22] * len(found["per_run"]), "|", color=GREY, markersize=7)
+        ax.plot(unseen["per_run"], [row + 0.22] * len(unseen["per_run"]), "|", color=GREY, markersize=7)
     labels = [
         f"{NAMES[record['targets']]}, {'after stage 1' if record['stage1'] else 'from scratch'} ({record['score']})"
         for record in records

@@ -111,11 +111,11 @@ def run_arm(arm: Arm, base: DetectorConfig, sets: Mapping[str, ImageSet], folder
     return all_scores(make_detector(config).fit(sets["train"], sets["val"], out), sets["test"])
 
 
-def kept_scores(arm: Arm, found: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def kept_scores(arm: Arm, scores: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Keep the scores that mean something: without contrast only the head was trained; stage 1 is told once."""
     if arm.targets == "none":
-        return {"head": found["head"]}
-    return {name: value for name, value in found.items() if name != "stage1" or arm == FULL[0]}
+        return {"head": scores["head"]}
+    return {name: value for name, value in scores.items() if name != "stage1" or arm == FULL[0]}
 
 
 def report_of(scores: Scores) -> list[dict[str, Any]]:
@@ -149,8 +149,8 @@ def report_of(scores: Scores) -> list[dict[str, Any]]:
 
 
 def _ap(mean: Mean) -> dict[str, Any]:
-    found = mean.metrics["ap"]
-    interval = {name: round(getattr(found, name), 4) for name in ("value", "low", "high")}
+    precision = mean.metrics["ap"]
+    interval = {name: round(getattr(precision, name), 4) for name in ("value", "low", "high")}
     return {**interval, "per_run": [round(value, 4) for value in mean.per_run["ap"]]}
 
 
@@ -172,8 +172,8 @@ def experiment(base: DetectorConfig, seeds: Sequence[int], folder: Path, *, quie
     with tqdm(total=len(seeds) * len(ARMS), unit="run", disable=quiet or None) as bar:
         for seed in seeds:
             for arm in ARMS:
-                found = run_arm(arm, replace(base, seed=seed), sets, folder / str(seed))
-                for kind, values in kept_scores(arm, found).items():
+                arm_scores = run_arm(arm, replace(base, seed=seed), sets, folder / str(seed))
+                for kind, values in kept_scores(arm, arm_scores).items():
                     table = sets["test"].manifest.assign(score=values, probability=0.5)
                     scores.setdefault((arm, kind), []).append(table)
                 bar.update()

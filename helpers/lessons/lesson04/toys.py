@@ -88,8 +88,8 @@ def pulls(circle: Circle, temperature: float, teacher_temperature: float = 0.1, 
 
 def effective_count(targets: Tensor) -> Tensor:
     """Count how many traces a row of targets speaks of: exp(entropy), 1 for one-hot, K for uniform; (N, K) -> (N,)."""
-    found: Tensor = torch.special.entr(targets).sum(dim=1).exp()
-    return found
+    count: Tensor = torch.special.entr(targets).sum(dim=1).exp()
+    return count
 
 
 class Pairs(Dataset[dict[str, Tensor]]):

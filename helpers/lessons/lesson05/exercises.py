@@ -216,8 +216,8 @@ def _clusters(
 def _own_cluster(attempt: Function) -> str | None:
     """Every image a photograph of its own, every cluster a label: most neighbours agree."""
     similarities, labels, _, k = _clusters("abc", "xyz")
-    found = float(attempt(similarities, labels, np.arange(len(labels)), k))
-    return None if found > 0.5 else f"expected nearly 1, got {found:.2f}"
+    purity = float(attempt(similarities, labels, np.arange(len(labels)), k))
+    return None if purity > 0.5 else f"expected nearly 1, got {purity:.2f}"
 
 
 def _other_photographs(attempt: Function) -> str | None:
@@ -362,8 +362,8 @@ def _places(attempt: Function, old: Floats, new: Floats) -> Floats:
 
 def _one_stays_away(attempt: Function) -> str | None:
     old, new = _rows()
-    found = _places(attempt, old, new[:1])
-    return difference(found, np.abs(pca_places(old, new[:1])), 1e-6) if np.allclose(found, 0) else None
+    places = _places(attempt, old, new[:1])
+    return difference(places, np.abs(pca_places(old, new[:1])), 1e-6) if np.allclose(places, 0) else None
 
 
 def _company_is_free(attempt: Function) -> str | None:

@@ -129,11 +129,11 @@ def summary_figure(record: Mapping[str, Any], df: pd.DataFrame) -> Figure:
     """Draw the recorded maps of the three stages by label, each with its trust and its label purity."""
     fig, axes = figure(1, len(STAGES), width=10, height=3.9)
     for ax, stage in zip(axes, STAGES, strict=True):
-        found = record["stages"][stage]
-        purity = found["purity"]["label"]
-        plot_map(ax, points_of(found["points"]), label_names(df), LABEL_STYLES)
+        entry = record["stages"][stage]
+        purity = entry["purity"]["label"]
+        plot_map(ax, points_of(entry["points"]), label_names(df), LABEL_STYLES)
         ax.set_title(
-            f"{stage}\ntrustworthiness {found['trust']:.2f}\n"
+            f"{stage}\ntrustworthiness {entry['trust']:.2f}\n"
             f"purity {purity['value']:.2f} [{purity['low']:.2f}, {purity['high']:.2f}], chance {purity['chance']:.2f}",
             fontsize=10,
         )
@@ -165,8 +165,8 @@ def purity_figure(purity: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Fi
     questions = list(next(iter(purity.values())))
     fig, ax = figure(width=8, height=3.6)
     styles = group_styles(list(purity))
-    for number, (stage, found) in enumerate(purity.items()):
-        rows = [found[question] for question in questions]
+    for number, (stage, entry) in enumerate(purity.items()):
+        rows = [entry[question] for question in questions]
         heights = np.arange(len(rows)) + 0.2 * (number - 1)
         ends = np.array([[row["value"] - row["low"], row["high"] - row["value"]] for row in rows]).T
         ax.errorbar([row["value"] for row in rows], heights, xerr=ends, linestyle="none", label=stage, **styles[stage])

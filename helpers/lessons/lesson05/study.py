@@ -87,10 +87,10 @@ class StudyError(NaturalTracesError):
 
 def study_detector() -> NaturalTraceDetector:
     """Load the detector that was trained on four generators of the zoo."""
-    found = load_detector(data_dir() / "detectors" / "zoo")
-    if not isinstance(found, NaturalTraceDetector):
+    detector = load_detector(data_dir() / "detectors" / "zoo")
+    if not isinstance(detector, NaturalTraceDetector):
         raise StudyError("data/detectors/zoo holds another kind of detector")
-    return found
+    return detector
 
 
 def study_set(detector: Detector) -> ImageSet:
@@ -112,9 +112,9 @@ def study_set(detector: Detector) -> ImageSet:
             crops = draw_crops([picture for picture in pictures if picture.source == scene], PER_GROUP, CROP_SEED)
             images += [crop.image for crop in crops]
             rows += [{"label": "real", "generator": "", "family": "", "source": scene, "split": split}] * PER_GROUP
-    for name, found in zoo_images("test").items():
+    for name, stack in zoo_images("test").items():
         row = {"label": "fake", "generator": name, "family": RECIPES[name].family, "source": name, "split": "test"}
-        images += list(found[:PER_GROUP])
+        images += list(stack[:PER_GROUP])
         rows += [row] * PER_GROUP
     df = pd.DataFrame(rows)
     return ImageSet.of(images, df.assign(seen=df["source"].isin(detector.history["sources"])))
@@ -294,11 +294,11 @@ def purities(images: ImageSet, embedding: ArrayLike) -> dict[str, dict[str, Any]
         "generator": (df["generator"], ~real, alone),
         "photograph": (df["source"], real, alone),
     }
-    found = {}
+    entries = {}
     for name, (labels, chosen, groups) in questions.items():
         purity = neighbour_purity(rows[chosen], labels.to_numpy()[chosen], NEIGHBOURS, groups=groups[chosen])
-        found[name] = {**asdict(purity.purity), "chance": purity.chance}
-    return found
+        entries[name] = {**asdict(purity.purity), "chance": purity.chance}
+    return entries
 
 
 def training_votes(embedding: ArrayLike, known: ArrayLike, known_labels: ArrayLike) -> NDArray[np.float64]:
@@ -342,7 +342,7 @@ def measure_embeddings(progress: Callable[[str], None] = lambda _: None) -> dict
     progress("embeddings")
     known = stage_embeddings(detector, train)
     embeddings = stage_embeddings(detector, images)
-    found: dict[str, Any] = {
+    record: dict[str, Any] = {
         "weights_sha256": weights_sha256(),
         "images": len(images),
         "training_images": len(train),
@@ -351,23 +351,23 @@ def measure_embeddings(progress: Callable[[str], None] = lambda _: None) -> dict
     for stage, embedding in embeddings.items():
         progress(f"UMAP, {stage}")
         umap = umap_map(embedding)
-        found["stages"][stage] = {
+        record["stages"][stage] = {
             **judged(embedding, umap.points, images.labels),
             "pca_trust": map_trust(embedding, pca_map(embedding).points),
             "purity": purities(images, embedding),
             "vote_auc": asdict(unseen_auc(images, training_votes(embedding, known[stage], train.labels))),
         }
     final = embeddings[STAGES[2]]
-    found["stages"][STAGES[2]]["redrawn"] = as_columns(_redrawn_places(detector, images, umap.place))
-    found["score_auc"] = asdict(unseen_auc(images, detector.score(images.images())))
-    found["strip"] = []
+    record["stages"][STAGES[2]]["redrawn"] = as_columns(_redrawn_places(detector, images, umap.place))
+    record["score_auc"] = asdict(unseen_auc(images, detector.score(images.images())))
+    record["strip"] = []
     for count, distance in STRIP:
         progress(f"UMAP, {count} neighbours, distance {distance}")
         points = umap_map(final, n_neighbours=count, min_distance=distance).points
         setting = {"n_neighbours": count, "min_distance": distance}
-        found["strip"].append({**setting, **judged(final, points, images.labels)})
+        record["strip"].append({**setting, **judged(final, points, images.labels)})
     progress("pretty pictures")
-    return {**found, **_pretty(images, train, embeddings[STAGES[0]])}
+    return {**record, **_pretty(images, train, embeddings[STAGES[0]])}
 
 
 def _redrawn_places(

@@ -304,8 +304,8 @@ def _groups() -> NDArray[np.str_]:
 def _times(attempt: Function, draws: int) -> Numbers:
     """How often each row comes in each draw: (draws, rows)."""
     groups, rng = _groups(), np.random.default_rng(3)
-    found = [np.asarray(attempt(groups.copy(), rng)) for _ in range(draws)]
-    return np.stack([np.bincount(rows, minlength=len(groups)) for rows in found]).astype(np.float64)
+    drawn = [np.asarray(attempt(groups.copy(), rng)) for _ in range(draws)]
+    return np.stack([np.bincount(rows, minlength=len(groups)) for rows in drawn]).astype(np.float64)
 
 
 def _come_whole(attempt: Function) -> str | None:

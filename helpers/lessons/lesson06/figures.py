@@ -152,11 +152,11 @@ def plot_intervals(
         apart: Names that are drawn in another colour and marker.
         reference: Where a dotted line stands: guessing, or no difference.
     """
-    for place, (name, found) in enumerate(intervals.items()):
+    for place, (name, interval) in enumerate(intervals.items()):
         style = line_style(1 if name in apart else 0)
-        reach = [[found.value - found.low], [found.high - found.value]]
+        reach = [[interval.value - interval.low], [interval.high - interval.value]]
         ax.errorbar(
-            [found.value], [place], xerr=reach, color=style["color"], marker=style["marker"], capsize=4, linewidth=2
+            [interval.value], [place], xerr=reach, color=style["color"], marker=style["marker"], capsize=4, linewidth=2
         )
     ax.set_yticks(range(len(intervals)), list(intervals))
     ax.set(ylim=(len(intervals) - 0.5, -0.5), xlabel="average precision")

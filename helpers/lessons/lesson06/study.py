@@ -211,12 +211,12 @@ def leave_one_out(train: Features, val: Features, test: Features, names: Sequenc
     Returns:
         One entry for each generator, in order.
     """
-    found = []
+    folds = []
     for name in names:
         others = [other for other in names if other != name]
         head, known, unknown = fit_head(train.against(others)), val.against(others), test.against([name])
-        found.append(LeftOut(name, known.labels, _scores(head, known), unknown.labels, _scores(head, unknown)))
-    return found
+        folds.append(LeftOut(name, known.labels, _scores(head, known), unknown.labels, _scores(head, unknown)))
+    return folds
 
 
 def leave_one_out_table(left_out: Iterable[LeftOut]) -> pd.DataFrame:
@@ -239,8 +239,8 @@ def leave_one_out_table(left_out: Iterable[LeftOut]) -> pd.DataFrame:
         }
         row = {"ap": average_precision(part.labels, part.scores)}
         for name, threshold in chosen.items():
-            found = accuracy_at(part.labels, part.scores, threshold)
-            row |= {name: found.balanced, f"{name}_real": found.real, f"{name}_fake": found.fake}
+            accuracy = accuracy_at(part.labels, part.scores, threshold)
+            row |= {name: accuracy.balanced, f"{name}_real": accuracy.real, f"{name}_fake": accuracy.fake}
         rows[part.generator] = row
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("left out")
 
@@ -360,8 +360,8 @@ def means_text(reports: Mapping[str, Mapping[str, Any]], metric: str = "ap", ove
     table = means_table(reports, metric)
     table = table[table["over"] == over].copy()
     table["text"] = [f"{row.value:.2f} [{row.low:.2f}, {row.high:.2f}]" for row in table.itertuples(index=False)]
-    found = table.pivot_table(index="detector", columns="tier", values="text", aggfunc="first")
-    return found.loc[list(reports)].rename_axis(columns=None)
+    cells = table.pivot_table(index="detector", columns="tier", values="text", aggfunc="first")
+    return cells.loc[list(reports)].rename_axis(columns=None)
 
 
 def generators_table(reports: Mapping[str, Mapping[str, Any]], tier: str, metric: str = "ap") -> pd.DataFrame:

@@ -381,11 +381,11 @@ def _by_checksum(images: Mapping[str, Image], sigma: float, seed: int) -> Noise:
 
 
 def _wrapping(images: Mapping[str, Image], sigma: float, seed: int) -> dict[str, Image]:
-    found = {}
+    noisy = {}
     for name, img in images.items():
         noise = sigma * torch.randn(img.shape, generator=torch.Generator().manual_seed(derive_seed(seed, name)))
-        found[name] = img + noise.round().to(torch.int16).to(torch.uint8)
-    return found
+        noisy[name] = img + noise.round().to(torch.int16).to(torch.uint8)
+    return noisy
 
 
 BLIND = Exercise(

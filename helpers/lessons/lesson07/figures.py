@@ -304,9 +304,9 @@ def threshold_table(record: Mapping[str, Any], cells: Sequence[tuple[str, float]
     Returns:
         A row per cell.
     """
-    found = {(row["perturbation"], row["strength"]): row for row in record["cells"]}
+    cell = {(row["perturbation"], row["strength"]): row for row in record["cells"]}
     rows = {
-        f"{name} {s:g}": {title: f"{found[name, s][key]:.2f}" for key, title in MEASURES.items()} for name, s in cells
+        f"{name} {s:g}": {title: f"{cell[name, s][key]:.2f}" for key, title in MEASURES.items()} for name, s in cells
     }
     return pd.DataFrame.from_dict(rows, orient="index")
 

@@ -247,7 +247,7 @@ def robustness_study(
         raise RobustnessError("a study needs both real and fake images")
     wanted = list(dict.fromkeys([CLEAN, *cells]))
     scores, skipped = score_cells(name, detector.score, images, about, wanted, cache=cache, progress=progress)
-    found: dict[str, Any] = {
+    record: dict[str, Any] = {
         "weights": name,
         "real": int(counts[LABELS[0]]),
         "fake": int(counts[LABELS[1]]),
@@ -260,13 +260,13 @@ def robustness_study(
     }
     if surface:
         grid = score_surface(name, detector.score, images, about, cache=cache, progress=progress)
-        found["surface"] = [
+        record["surface"] = [
             {"factor": factor, "quality": row["strength"] or None}
             | {key: row[key] for key in ("ap", "ap_low", "ap_high", "accuracy", "called_real", "called_fake")}
             for factor in FACTORS
             for row in _records(grid[grid["factor"] == factor].drop(columns="factor"), detector.threshold, draws)
         ]
-    return found
+    return record
 
 
 # Augmentation
@@ -316,9 +316,9 @@ def trained(setting: Setting, seed: int, steps: tuple[int, int], out: Path) -> D
     config = read_config(data_dir() / "configs" / "zoo.toml", seed=seed, mapping_steps=steps[0], steps=steps[1])
     config = replace(config, jpeg=setting.jpeg, qualities=setting.qualities)
     if (out / CARD).is_file():
-        found = load_detector(out)
-        if found.config == config:
-            return found
+        stored = load_detector(out)
+        if stored.config == config:
+            return stored
     train, val = (zoo_set(split, TRAINING_GENERATORS) for split in ("train", "val"))
     detector = make_detector(config).fit(train, val, out)
     detector.save(out)
@@ -354,10 +354,10 @@ def augmentation_study(
         for seed in seeds:
             detector = trained(setting, seed, steps, out / f"{number}-{seed}")
             scores, _ = score_cells(setting.name, detector.score, images, unseen.manifest, augmentation_cells())
-            found = _records(scores, detector.threshold, 1)
+            records = _records(scores, detector.threshold, 1)
             kept = ("perturbation", "strength", "ap", "auc", "accuracy", "called_real", "called_fake")
-            rows += [{"setting": setting.name, "seed": seed} | {key: row[key] for key in kept} for row in found]
-            say(f"{setting.name}, seed {seed}: AP {found[0]['ap']:.3f}, after JPEG 50 {found[5]['ap']:.3f}")
+            rows += [{"setting": setting.name, "seed": seed} | {key: row[key] for key in kept} for row in records]
+            say(f"{setting.name}, seed {seed}: AP {records[0]['ap']:.3f}, after JPEG 50 {records[5]['ap']:.3f}")
     return {
         "settings": [setting.name for setting in settings],
         "seeds": list(seeds),
