@@ -5,10 +5,9 @@ from pathlib import Path
 
 import pytest
 import torch
-import typer
 
 from helpers import cli
-from helpers.cli import machine as doctor
+from helpers.cli import COMMANDS, doctor
 from helpers.data import images, manifest
 
 
@@ -56,7 +55,7 @@ def test_doctor(capsys: pytest.CaptureFixture[str]) -> None:
 def test_doctor_fails_where_something_is_missing(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(doctor, "verify", lambda df, root: [manifest.Problem("a.png", "hash", "differs")])
+    monkeypatch.setattr(manifest, "verify", lambda df, root: [manifest.Problem("a.png", "hash", "differs")])
     status, out, _ = call(capsys, "doctor")
     assert status == 2
     assert "fail photographs  1 problem(s), the first: a.png: differs" in out
@@ -124,7 +123,10 @@ def test_audit_by_column_and_condition(capsys: pytest.CaptureFixture[str], table
         (("audit", "absent.csv"), "error: absent.csv: no such manifest"),
         (("audit", "photographs"), "error: an audit needs at least two real and two fake images"),
         (("audit", "photographs", "--where", "moon=1"), "error: 'moon=1': needs column=value"),
-        (("audit", "photographs", "--where", "split=moon"), "error: no image meets split=moon"),
+        (
+            ("audit", "photographs", "--where", "split=moon"),
+            "error: no image meets 'split=moon'; split holds test",
+        ),
         (("audit",), "error: Missing argument"),
         (("audit", "photographs", "--unknown"), "error: No such option"),
         (("manifest", "folder", "absent", "--out", "x.csv"), "error: "),
@@ -151,24 +153,73 @@ def test_mistakes_of_ours_are_not_hidden(capsys: pytest.CaptureFixture[str], mon
     def broken() -> list[doctor.Finding]:
         raise RuntimeError("a mistake")
 
-    monkeypatch.setattr(cli, "examine", broken)
+    monkeypatch.setattr(doctor, "examine", broken)
     with pytest.raises(RuntimeError, match="a mistake"):
         cli.main(["doctor"])
-
-
-def test_commands_are_mounted_once() -> None:
-    root = typer.Typer()
-    cli.mount_commands(root)
-    cli.mount_commands(root)
-    names = [group.name for group in root.registered_groups] + [command.name for command in root.registered_commands]
-    assert len(names) == len(set(names))
 
 
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     status, out, _ = call(capsys, "--help")
     assert status == 0
-    for name in ("doctor", "manifest", "audit"):
+    for name, entry in COMMANDS.items():
         assert name in out
+        assert " ".join(entry.help.split()) in " ".join(out.split())
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_its_own_help(capsys: pytest.CaptureFixture[str], name: str) -> None:
+    status, out, _ = call(capsys, name, "--help")
+    assert status == 0
+    assert out.startswith("Usage: ")
+
+
+def test_a_command_alone_prints_its_help_and_ends_with_status_2(capsys: pytest.CaptureFixture[str]) -> None:
+    status, out, err = call(capsys)
+    assert (status, out) == (2, "")
+    assert "Commands" not in err
+    assert "manifest" in err
+    assert call(capsys, "zoo")[2].startswith("Usage: ")
+
+
+def test_a_misspelt_command_is_guessed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "Did you mean 'evaluate'" in call(capsys, "evalute")[2]
+
+
+HEAVY = {"torch", "torchvision", "timm", "lightning", "pandas", "numpy", "scipy", "PIL", "matplotlib", "rich.console"}
+REPORT = """
+import sys
+from helpers.cli import main
+try:
+    main(sys.argv[1:])
+except SystemExit as ended:
+    sys.stderr.write("\\n".join([str(int(ended.code or 0)), *sys.modules]))
+"""
+
+
+def modules_after(*words: str) -> set[str]:
+    done = subprocess.run([sys.executable, "-c", REPORT, *words], capture_output=True, encoding="utf-8", check=True)
+    status, *modules = done.stderr.split("\n")
+    assert status == "0"
+    assert done.stdout
+    return set(modules)
+
+
+@pytest.mark.parametrize("words", ["--help", "--version"])
+def test_help_and_version_import_no_command_and_nothing_heavy(words: str) -> None:
+    loaded = modules_after(words)
+    assert not loaded & HEAVY
+    own = {name for name in loaded if name.startswith("helpers")}
+    assert own == {"helpers", "helpers.cli", "helpers.cli.application", "helpers.errors"}
+
+
+def test_the_help_of_every_command_imports_nothing_heavy() -> None:
+    """All of them in one process; a heavy import of any would show."""
+    lines = "for name in COMMANDS:\n    try:\n        main([name, '--help'])\n    except SystemExit:\n        pass\n"
+    code = f"import sys\nfrom helpers.cli import COMMANDS, main\n{lines}sys.stderr.write(' '.join(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True)
+    loaded = set(done.stderr.split())
+    assert {f"helpers.cli.{name}" for name in COMMANDS} <= loaded
+    assert not loaded & HEAVY
 
 
 def test_as_a_process(tmp_path: Path) -> None:

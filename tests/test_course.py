@@ -15,11 +15,10 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from command import run as command
 from nbformat import NotebookNode
 from tiny_course import NAME, REGISTRY, SOLUTION, solution_notebook, write_tiny_course
-from typer.testing import CliRunner
 
-from helpers.cli.course import app
 from helpers.course import NOTEBOOKS, CourseError, lessons, read_notebook, write_notebook
 from helpers.course.build import STUB, build, learner_copy, move_links, same_source, strip_solution
 from helpers.course.check import check_course, problems
@@ -236,7 +235,7 @@ def test_a_failing_cell_is_named_and_nothing_is_stored(tmp_path: Path) -> None:
 
 def test_run_reports_a_failing_lesson_with_status_2(tmp_path: Path) -> None:
     folder = failing_course(tmp_path)
-    done = CliRunner().invoke(app, ["run", "--folder", str(folder), "--out", str(tmp_path / "out")])
+    done = command("course", "run", "--folder", str(folder), "--out", str(tmp_path / "out"))
     assert done.exit_code == 2
     assert "error: 90_tiny, cell plain (number 12): ValueError: boom" in done.stderr
     assert "FAILED" in done.stdout
@@ -245,7 +244,7 @@ def test_run_reports_a_failing_lesson_with_status_2(tmp_path: Path) -> None:
 
 
 def test_run_prints_a_record_per_lesson(refreshed: Path, tmp_path: Path) -> None:
-    done = CliRunner().invoke(app, ["run", "--folder", str(refreshed), "--out", str(tmp_path), "--json"])
+    done = command("course", "run", "--folder", str(refreshed), "--out", str(tmp_path), "--json")
     assert done.exit_code == 0, done.stderr
     (record,) = json.loads(done.stdout)
     assert (record["lesson"], record["cells"], record["error"]) == ("90_tiny", 8, "")
@@ -489,17 +488,17 @@ def test_a_refreshed_leak_or_a_refreshed_broken_solution_is_found(own_copy: Path
 
 @pytest.mark.parametrize("arguments", [["check"], ["check", "--json"], ["build"], ["refresh"], ["run"]])
 def test_commands_end_with_status_2_and_one_line_where_there_is_no_course(tmp_path: Path, arguments: list[str]) -> None:
-    done = CliRunner().invoke(app, [*arguments, "--folder", str(tmp_path / "none")])
+    done = command("course", *arguments, "--folder", str(tmp_path / "none"))
     assert done.exit_code == 2
     assert done.stderr.startswith("error: there are no lessons in ")
     assert len(done.stderr.splitlines()) == 1
 
 
 def test_check_tells_what_is_wrong(own_copy: Path) -> None:
-    done = CliRunner().invoke(app, ["check", "--folder", str(own_copy)])
+    done = command("course", "check", "--folder", str(own_copy))
     assert (done.exit_code, done.stdout) == (0, "no problems\n")
     change_notebook(own_copy / NAME, stream("careful", "stderr"))
-    done = CliRunner().invoke(app, ["check", "--folder", str(own_copy), "--json"])
+    done = command("course", "check", "--folder", str(own_copy), "--json")
     assert done.exit_code == 2
     assert json.loads(done.stdout) == [
         {"notebook": NAME, "cell": "plain", "message": "something was written to standard error, such as a warning"}

@@ -127,7 +127,7 @@ def test_the_command_reads_no_test_image(
         seen.append((images.manifest["split"].unique().tolist(), config.pool, config.seed))
         return [{"generator": "one", "source": "sea", "score": "head", "known": 0.9, "foreign": 0.8}]
 
-    monkeypatch.setattr("helpers.cli.holdout.run_holdout", watched)
+    monkeypatch.setattr("helpers.selection.holdout.holdout", watched)
     words = ["holdout", "ntf", "--manifest", str(tmp_path / "m.csv"), "--set", "pool=210", "--seeds", "2", "--json"]
     with pytest.raises(SystemExit) as stopped:
         main(words)

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from helpers import cli
-from helpers.cli import reproduce as command
 from helpers.course import reproduce as subject
 from helpers.course.reproduce import BANDS, Band, ReproduceError, commands, compare, numbers, recorded, run_again
 
@@ -102,9 +101,10 @@ def test_a_command_that_is_none_or_fails_is_told(words: str) -> None:
 def pretend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """One recorded result, and a command that makes whatever `again.json` holds."""
     (tmp_path / "result.json").write_text(json.dumps({"ap": 0.9}), encoding="utf-8")
-    monkeypatch.setattr(command, "commands", lambda: {"result": "python -m helpers result --json"})
-    monkeypatch.setattr(command, "recorded", lambda name: subject.recorded(name, tmp_path))
-    monkeypatch.setattr(command, "run_again", lambda words: json.loads((tmp_path / "again.json").read_text("utf-8")))
+    stored = subject.recorded
+    monkeypatch.setattr(subject, "commands", lambda: {"result": "python -m helpers result --json"})
+    monkeypatch.setattr(subject, "recorded", lambda name: stored(name, tmp_path))
+    monkeypatch.setattr(subject, "run_again", lambda words: json.loads((tmp_path / "again.json").read_text("utf-8")))
     return tmp_path
 
 

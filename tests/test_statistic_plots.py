@@ -109,10 +109,10 @@ def test_the_photographs_are_printed_with_both_summaries(capsys):
 
 
 def test_the_benchmark_tells_its_time(capsys, monkeypatch):
-    from helpers.cli import statistics as command
+    from helpers.lessons.lesson01 import study
 
-    some = command.embedded(command.Pictures.TEXTURES)
-    monkeypatch.setattr(command, "embedded", lambda which: some)
+    some = study.embedded(["textures"])
+    monkeypatch.setattr(study, "embedded", lambda: some)
     status, out, _ = run(capsys, "bench", "statistics", "--json")
     result = json.loads(out)
     assert status == 0

@@ -9,10 +9,11 @@ import torch
 from tiny_images import checkered, noise_photograph
 
 from helpers import cli
-from helpers.cli import detector as bench
+from helpers.cli import bench
 from helpers.data.images import encode_png
 from helpers.data.manifest import ManifestError, manifest_from_folder, write_manifest
 from helpers.data.select import select
+from helpers.detectors import speed
 from helpers.detectors.config import changes_from
 from helpers.detectors.registry import load_detector
 from helpers.evaluation.report import METRICS
@@ -192,7 +193,7 @@ def test_compare_two_detectors(trained: list[Path], table: Path, capsys: pytest.
     [
         (("--manifest", "absent.csv"), "absent.csv: no such manifest"),
         (("--where", "colour=red"), "'colour=red': needs column=value or column!=value"),
-        (("--where", "split=none"), "no image meets the conditions"),
+        (("--where", "split=none"), "no image meets 'split=none'; split holds test, train, val"),
         (("--where", "label=real"), "the training images hold none that is fake"),
         (("--where", "split=train"), "the validation images hold none that is fake or real"),
         (("--set", "colour=1"), "unknown entries colour"),
@@ -301,7 +302,7 @@ def test_the_bench_times_scoring_and_learning(capsys: pytest.CaptureFixture[str]
     assert set(parts) >= {"decoding", "windows", "network", "all of it", "stage 1", "stage 2"}
     assert all(row["per_second"] > 0 for row in found["rows"])
     assert "of the steps with input that costs nothing" in parts["stage 2"]["note"]
-    bench._print(found, [bench.Row("network", "image", 21.34, float("nan"), "on a GPU")])
+    bench._print(found, [speed.Row("network", "image", 21.34, float("nan"), "on a GPU")])
     out = capsys.readouterr().out
     assert "CPU ms each" in out
     assert "21.3" in out

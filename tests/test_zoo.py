@@ -147,7 +147,7 @@ class TestCommands:
 
     def test_sample_check_compares_with_what_ships(self, copied, monkeypatch):
         words = ["sample", "--check", "--count", "4", "--folder", str(copied), "--json"]
-        monkeypatch.setattr("helpers.cli.zoo.RECIPES", {name: RECIPES[name] for name in ("dcgan", "lsgan")})
+        monkeypatch.setattr("helpers.generators.recipes.RECIPES", {name: RECIPES[name] for name in ("dcgan", "lsgan")})
         result = CliRunner().invoke(app, words)
         assert result.exit_code == 0, result.output
         assert json.loads(result.output) == [

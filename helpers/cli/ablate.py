@@ -1,31 +1,34 @@
-"""`python -m helpers ablate`: an ablation study on a benchmark, one change at a time."""
+"""`natural-traces ablate`: an ablation study on a benchmark, one change at a time."""
 
-import json
 import time
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from helpers.data.image_set import ImageSet
-from helpers.data.select import load_rows
-from helpers.detectors.config import DetectorError, config_path, read_config
-from helpers.selection.ablation import VARIANTS
-from helpers.selection.ablation import ablate as run_ablation
+from helpers.cli.common import AsJson, Config, Manifest, Root, Where, print_json, tell
 
 
 def ablate(
-    config: Annotated[str, typer.Argument(help="Name of a configuration in data/configs, or a TOML file.")] = "ntf",
-    manifest: Annotated[str, typer.Option(help="Manifest file, or a name in the catalog.")] = "benchmark",
-    root: Annotated[Path | None, typer.Option(help="Folder of the manifest's relative paths.")] = None,
-    where: Annotated[list[str] | None, typer.Option(help="Keep rows with column=value[,value] or !=.")] = None,
-    train_where: Annotated[list[str] | None, typer.Option(help="The same, for training rows alone.")] = None,
+    config: Config = "ntf",
+    manifest: Manifest = "benchmark",
+    root: Root = None,
+    where: Where = None,
+    train_where: Annotated[list[str] | None, typer.Option(help="As --where, for training rows alone.")] = None,
     variant: Annotated[list[str] | None, typer.Option(help="Only these; all when left out.")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Runs, with seeds from 0.")] = 3,
     out: Annotated[Path, typer.Option(help="Folder of checkpoints.")] = Path("runs/ablation"),
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Train each variant on the train split, fix thresholds on val, report on test, with paired differences."""
+    from helpers.data.image_set import ImageSet
+    from helpers.data.select import load_rows
+    from helpers.detectors.config import DetectorError, config_path, read_config
+    from helpers.selection.ablation import VARIANTS
+    from helpers.selection.ablation import ablate as run_ablation
+
+    if unknown := sorted(set(variant or ()) - set(VARIANTS)):
+        raise typer.BadParameter(f"no such variant: {', '.join(unknown)} (known: {', '.join(VARIANTS)})")
     chosen = read_config(config_path(config))
     if not chosen.pool:
         raise DetectorError(f"{config}: an ablation needs a pool of described crops")
@@ -43,11 +46,11 @@ def ablate(
         range(seeds),
         out,
         variants=variants,
-        progress=lambda text: typer.echo(f"{time.perf_counter() - begin:5.0f} s  {text}", err=True),
+        progress=lambda text: tell(f"{time.perf_counter() - begin:5.0f} s  {text}"),
     )
     if as_json:
         head = {"config": config, "manifest": Path(manifest).name, "where": where or [], "seeds": list(range(seeds))}
-        typer.echo(json.dumps({**head, "train_where": train_where or [], "variants": found}, indent=1))
+        print_json({**head, "train_where": train_where or [], "variants": found}, indent=1)
         return
     for name, entry in found.items():
         for mean in entry["values"]:

@@ -1,27 +1,26 @@
-"""`python -m helpers generalization`: seven detectors, trained on four generators of the zoo, tested on all twelve."""
+"""`natural-traces generalization`: seven detectors, trained on four generators of the zoo, tested on all twelve."""
 
-import json
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
-from helpers.detectors.config import DetectorError
-from helpers.generators.sets import TRAINING_GENERATORS
-from helpers.lessons.lesson06.line_up import LINE_UP, measure
+from helpers.cli.common import AsJson, Draws, print_json, print_rows
 
 
 def generalization(
-    detectors: Annotated[str, typer.Option(help="Names, separated by commas.")] = ",".join(LINE_UP),
+    detectors: Annotated[str, typer.Option(help="Names, separated by commas; all seven when left out.")] = "",
     seeds: Annotated[int, typer.Option(min=1, help="Number of seeds, from 0.")] = 3,
     steps: Annotated[int, typer.Option(min=1, help="Steps of the supervised stage.")] = 200,
     mapping_steps: Annotated[int, typer.Option(min=1, help="Steps of stage 1.")] = 100,
-    draws: Annotated[int, typer.Option(min=1, help="Bootstrap draws.")] = 1000,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    draws: Draws = 1000,
+    as_json: AsJson = False,
 ) -> None:
     """Train seven detectors on four generators of the zoo and test them on all twelve: AP with intervals."""
-    names = detectors.split(",")
+    from helpers.detectors.config import DetectorError
+    from helpers.generators.sets import TRAINING_GENERATORS
+    from helpers.lessons.lesson06.line_up import LINE_UP, measure
+
+    names = detectors.split(",") if detectors else list(LINE_UP)
     if unknown := sorted(set(names) - set(LINE_UP)):
         raise DetectorError(f"{', '.join(unknown)}: not in the line-up (known: {', '.join(LINE_UP)})")
     found = {name: measure(name, list(range(seeds)), steps, mapping_steps, draws) for name in names}
@@ -33,13 +32,12 @@ def generalization(
             "mapping_steps": mapping_steps,
             "detectors": {name: report.to_dict() for name, (report, _) in found.items()},
         }
-        typer.echo(json.dumps(result, indent=1))
+        print_json(result, indent=1)
         return
-    console = Console(width=max(110, Console().width))
     title = f"AP on the zoo, {seeds} seed(s), trained on {', '.join(TRAINING_GENERATORS)}"
-    shown = Table("detector", "8 unseen", "4 seen", "accuracy, unseen", "CPU seconds", title=title)
+    rows = []
     for name, (report, seconds) in found.items():
         tier = report.tiers[0]
         unseen, seen = report.mean(tier, "unseen").metrics, report.mean(tier, "seen").metrics
-        shown.add_row(name, str(unseen["ap"]), str(seen["ap"]), str(unseen["accuracy"]), f"{seconds:.0f}")
-    console.print(shown)
+        rows.append((name, str(unseen["ap"]), str(seen["ap"]), str(unseen["accuracy"]), f"{seconds:.0f}"))
+    print_rows(("detector", "8 unseen", "4 seen", "accuracy, unseen", "CPU seconds"), rows, title=title, width=110)

@@ -1,4 +1,4 @@
-"""`python -m helpers results`: the table of the README, from the recorded reports in data/results."""
+"""`natural-traces results`: the table of the README, from the recorded reports in data/results."""
 
 import json
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from helpers.data import catalog
+from helpers.cli.common import AsJson, print_json
 
 DETECTORS = {
     "wild_ntf": "natural traces (NTF), all three members",
@@ -64,6 +64,13 @@ def _cell(value: dict[str, float]) -> str:
 def results(
     metric: Annotated[str, typer.Option(help="ap, auc, accuracy, ece, ...")] = "ap",
     folder: Annotated[Path | None, typer.Option(help="Folder of the reports; data/results by default.")] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Print recorded results on real generators as Markdown tables, in hundredths with 95 % intervals."""
-    typer.echo(markdown(read_reports(folder or catalog.data_dir() / "results"), metric), nl=False)
+    from helpers.data.catalog import data_dir
+
+    reports = read_reports(folder or data_dir() / "results")
+    if as_json:
+        print_json(reports)
+        return
+    typer.echo(markdown(reports, metric), nl=False)

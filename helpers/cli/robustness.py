@@ -1,62 +1,51 @@
-"""`python -m helpers robustness`: what a detector keeps of its ranking and its threshold on the way through the net."""
+"""`natural-traces robustness`: what a detector keeps of its ranking and its threshold on the way through the net."""
 
 import json
-import re
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
-from helpers.course.figures import png_bytes, use_style
-from helpers.data.files import write_atomic
-from helpers.data.images import Image, read_image
-from helpers.data.manifest import resolve
-from helpers.data.select import load_rows
-from helpers.detectors.config import DetectorError
-from helpers.detectors.registry import load_detector
-from helpers.evaluation.sweep import grid
-from helpers.generators.sets import zoo_set
-from helpers.lessons.lesson07.study import augmentation_study, robustness_study, sample_set, unseen_fakes, weights_name
-from helpers.pixels.perturbations import PERTURBATIONS
+from helpers.cli.common import AsJson, Draws, Root, Where, group, one_line_entries, print_rows, tell, tell_file
 
-app = typer.Typer(help="What a detector keeps under perturbations.", no_args_is_help=True)
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
-
-
-def _compact(document: dict[str, Any]) -> str:
-    """Write a document with one line for each entry of its lists, so that a changed cell is one changed line."""
-    text = json.dumps(document, indent=1)
-    return re.sub(r"\{[^{}]*\}|\[[^\[\]{}]*\]", lambda found: re.sub(r"\s*\n\s*", " ", found[0]), text)
+app = group("What a detector keeps under perturbations.")
 
 
 @app.command()
 def sweep(
     detector: Annotated[Path, typer.Argument(help="Folder of a trained detector.")],
     manifest: Annotated[str, typer.Option(help="zoo, or a manifest file, or a name in the catalog.")] = "zoo",
-    root: Annotated[Path | None, typer.Option(help="Folder of the manifest's relative paths.")] = None,
-    where: Annotated[list[str] | None, typer.Option(help="Keep rows with column=value[,value] or !=.")] = None,
+    root: Root = None,
+    where: Where = None,
     split: Annotated[str, typer.Option(help="Split to perturb; 'all' for every row.")] = "test",
     seen: Annotated[bool, typer.Option(help="Take fakes of the training generators as well.")] = False,
     most: Annotated[int, typer.Option(min=0, help="Sample at most so many images, half real; 0: all.")] = 0,
     only: Annotated[list[str] | None, typer.Option(help="Only this perturbation; may be repeated.")] = None,
     surface: Annotated[bool, typer.Option(help="Also run the grid of resize factors and JPEG qualities.")] = True,
     cache: Annotated[Path, typer.Option(help="Folder for finished cells.")] = Path("runs/robustness"),
-    draws: Annotated[int, typer.Option(min=1, help="Bootstrap draws.")] = 1000,
+    draws: Draws = 1000,
     as_json: AsJson = False,
 ) -> None:
     """Score perturbed images, and report AP and accuracy at the stored threshold with 95 % intervals."""
+    from helpers.data.images import read_image
+    from helpers.data.manifest import resolve
+    from helpers.data.select import load_rows
+    from helpers.detectors.config import DetectorError
+    from helpers.detectors.registry import load_detector
+    from helpers.evaluation.sweep import grid
+    from helpers.generators.sets import zoo_set
+    from helpers.lessons.lesson07 import study
+    from helpers.pixels.perturbations import PERTURBATIONS
+
     one = load_detector(detector)
-    images: list[Image]
     if manifest == "zoo":
         zoo = zoo_set(split)
         df, place = zoo.manifest.assign(row=range(len(zoo))), None
     else:
         df, place = load_rows(manifest, root, where)
         df = df if split == "all" else df[df["split"] == split].reset_index(drop=True)
-    df = sample_set(df if seen else unseen_fakes(df, one), most)
+    df = study.sample_set(df if seen else study.unseen_fakes(df, one), most)
     if df.empty:
         raise DetectorError(f"no image of split {split} is left")
     if manifest == "zoo":
@@ -64,31 +53,32 @@ def sweep(
     else:
         images = [read_image(resolve(str(path), place)) for path in df["path"]]
     head = {"detector": one.name, "manifest": Path(manifest).name, "where": where or [], "split": split, "seed": 0}
-    found = head | robustness_study(
+    found = head | study.robustness_study(
         one,
-        weights_name(detector),
+        study.weights_name(detector),
         images,
         df,
         grid(only or [name for name in PERTURBATIONS if name != "none"]),
         surface=surface,
         cache=cache,
         draws=draws,
-        progress=not as_json,
+        progress=sys.stderr.isatty(),
     )
     if as_json:
-        typer.echo(_compact(found))
+        typer.echo(one_line_entries(found))
     else:
         _print(found)
 
 
 def _print(found: dict[str, Any]) -> None:
     title = f"{found['weights']}: {found['real']} real, {found['fake']} fake of {len(found['generators'])} generators"
-    shown = Table("perturbation", "strength", "AP", "accuracy", "reals called fake", "fakes called fake", title=title)
+    rows = []
     for row in found["cells"]:
         interval = f"{row['ap']:.3f} [{row['ap_low']:.3f}, {row['ap_high']:.3f}]"
         shares = [f"{row[key]:.2f}" for key in ("accuracy", "called_real", "called_fake")]
-        shown.add_row(row["perturbation"], f"{row['strength']:g}", interval, *shares)
-    Console().print(shown)
+        rows.append((row["perturbation"], f"{row['strength']:g}", interval, *shares))
+    heads = ("perturbation", "strength", "AP", "accuracy", "reals called fake", "fakes called fake")
+    print_rows(heads, rows, title=title)
 
 
 @app.command()
@@ -100,11 +90,11 @@ def augmentation(
     as_json: AsJson = False,
 ) -> None:
     """Train the zoo's detector with more and less JPEG, and compare what each withstands; half an hour on one core."""
-    found = augmentation_study(
-        range(seeds), (mapping_steps, steps), out, say=lambda line: typer.echo(line, err=as_json)
-    )
+    from helpers.lessons.lesson07.study import augmentation_study
+
+    found = augmentation_study(range(seeds), (mapping_steps, steps), out, say=tell)
     if as_json:
-        typer.echo(_compact(found))
+        typer.echo(one_line_entries(found))
 
 
 @app.command()
@@ -113,12 +103,14 @@ def figure(
         "data/results/robustness_zoo.json"
     ),
     out: Annotated[Path, typer.Option(help="PNG file to write.")] = Path("data/figures/robustness.png"),
+    as_json: AsJson = False,
 ) -> None:
     """Draw AP and accuracy against strength from a record."""
+    from helpers.course.figures import png_bytes, use_style
+    from helpers.data.files import write_atomic
     from helpers.lessons.lesson07.figures import summary_figure
 
     use_style()
     fig = summary_figure(json.loads(record.read_text(encoding="utf-8")))
-    out.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(out, png_bytes(fig))
-    typer.echo(f"{out}: {out.stat().st_size / 1000:.0f} kB")
+    tell_file(out, as_json)

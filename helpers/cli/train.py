@@ -1,31 +1,30 @@
-"""`python -m helpers train`: from a configuration and a manifest to a detector on disk."""
+"""`natural-traces train`: from a configuration and a manifest to a detector on disk."""
 
-import json
 import time
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from helpers.data.image_set import ImageSet
-from helpers.data.select import check_sizes, load_rows
-from helpers.detectors.config import SMALLEST, changes_from, config_path, read_config
-from helpers.detectors.registry import make_detector
+from helpers.cli.common import AsJson, Config, Manifest, Root, Seed, Settings, Where, print_json
 
 
 def train(
-    config: Annotated[str, typer.Argument(help="Name of a configuration in data/configs, or a TOML file.")],
+    config: Config,
     out: Annotated[Path, typer.Option(help="Folder for the detector, its checkpoints and logs.")],
-    manifest: Annotated[str, typer.Option(help="Manifest file, or a name in the catalog.")] = "benchmark",
-    root: Annotated[Path | None, typer.Option(help="Folder of the manifest's relative paths.")] = None,
-    where: Annotated[list[str] | None, typer.Option(help="Keep rows with column=value[,value] or !=.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,
-    setting: Annotated[
-        list[str] | None, typer.Option("--set", help="entry=value: replace one of the configuration.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    manifest: Manifest = "benchmark",
+    root: Root = None,
+    where: Where = None,
+    seed: Seed = 0,
+    setting: Settings = None,
+    as_json: AsJson = False,
 ) -> None:
     """Train a detector on the train split; threshold and calibration come from the val split."""
+    from helpers.data.image_set import ImageSet
+    from helpers.data.select import check_sizes, load_rows
+    from helpers.detectors.config import SMALLEST, changes_from, config_path, read_config
+    from helpers.detectors.registry import make_detector
+
     chosen = read_config(config_path(config), **{"seed": seed, **changes_from(setting or [])})
     df, place = load_rows(manifest, root, where)
     check_sizes(df[df["split"] == "train"], chosen.size)
@@ -36,6 +35,7 @@ def train(
     seconds = time.perf_counter() - begin
     notes = {"manifest": Path(manifest).name, "where": where or [], "seconds": round(seconds, 1)}
     detector.save(out, notes)
-    result = {"detector": detector.name, "seed": chosen.seed, **notes, **detector.history}
-    found = detector.history["validation_auc"]
-    typer.echo(json.dumps(result) if as_json else f"{detector.name}: {seconds:.0f} s, AUC on val {found:.3f}, {out}")
+    if as_json:
+        print_json({"detector": detector.name, "seed": chosen.seed, **notes, **detector.history}, indent=None)
+        return
+    typer.echo(f"{detector.name}: {seconds:.0f} s, AUC on val {detector.history['validation_auc']:.3f}, {out}")

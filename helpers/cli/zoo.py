@@ -1,37 +1,34 @@
-"""`python -m helpers zoo`: train the generators, make their images again, check what ships, measure their marks."""
+"""`natural-traces zoo`: train the generators, make their images again, check what ships, measure their marks."""
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import pandas as pd
 import typer
-from rich.console import Console
-from tqdm.auto import tqdm
 
-from helpers.data.catalog import zoo as container
+from helpers.cli.common import AsJson, Draws, group, print_json, tell
 from helpers.errors import NaturalTracesError
-from helpers.generators import RECIPES, release
-from helpers.generators.recipes import recipe
-from helpers.generators.training import train as train_one
-from helpers.lessons.lesson02 import attribution, variance
 
-app = typer.Typer(help="The generator zoo: train, sample, verify, measure.", no_args_is_help=True)
+if TYPE_CHECKING:
+    import pandas as pd
+
+app = group("The generator zoo: train, sample, verify, measure.")
 
 Names = Annotated[list[str] | None, typer.Argument(help="Generators; see `zoo list`.")]
 All = Annotated[bool, typer.Option("--all", help="All twelve.")]
 Folder = Annotated[Path | None, typer.Option(help="The zoo's folder; data/zoo by default.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 
 
 def _chosen(names: list[str] | None, everything: bool) -> list[str]:
     """The generators that a command line names."""
+    from helpers.generators.recipes import RECIPES, recipe
+
     if everything == bool(names):
         raise NaturalTracesError("name one generator or more, or say --all")
     return [recipe(name).name for name in (RECIPES if everything else names or [])]
 
 
-def _print(table: pd.DataFrame, as_json: bool) -> None:
+def _print(table: "pd.DataFrame", as_json: bool) -> None:
     """Show a table, or its rows as JSON."""
     text = table.to_json(orient="records", indent=2) if as_json else table.to_string(index=False)
     typer.echo(text)
@@ -40,6 +37,10 @@ def _print(table: pd.DataFrame, as_json: bool) -> None:
 @app.command("list")
 def list_generators(as_json: AsJson = False) -> None:
     """List the twelve generators."""
+    import pandas as pd
+
+    from helpers.generators.recipes import RECIPES
+
     rows = [(r.name, r.family, r.title, r.enlarges, r.paper) for r in RECIPES.values()]
     _print(pd.DataFrame(rows, columns=["name", "family", "title", "enlarges by", "follows"]), as_json)
 
@@ -54,19 +55,30 @@ def train(
     anew: Annotated[bool, typer.Option("--anew", help="Forget an interrupted run.")] = False,
     adopt: Annotated[bool, typer.Option(help="Copy the finished weights into the zoo's folder.")] = True,
     folder: Folder = None,
+    as_json: AsJson = False,
 ) -> None:
     """Train generators from nothing (or resume), and put their weights into the zoo's folder."""
+    from helpers.generators import release
+    from helpers.generators.training import train as train_one
+
+    done = []
     for name in _chosen(names, everything):
         out = train_one(name, runs, steps=steps, accelerator=accelerator, resume=not anew)
         if adopt:
             release.adopt(name, out, folder or release.zoo_folder())
-        typer.echo(f"{name}: {json.loads((out / 'run.json').read_text(encoding='utf-8'))['seconds']:.0f} s, {out}")
+        seconds = json.loads((out / "run.json").read_text(encoding="utf-8"))["seconds"]
+        done.append({"generator": name, "seconds": seconds, "folder": out.as_posix()})
+        (tell if as_json else typer.echo)(f"{name}: {seconds:.0f} s, {out}")
+    if as_json:
+        print_json(done)
 
 
 @app.command()
 def sample(
     check: Annotated[bool, typer.Option("--check", help="Write nothing; compare with what ships.")] = False,
-    count: Annotated[int, typer.Option(help="With --check: images per generator.")] = release.IMAGES_PER_GENERATOR,
+    count: Annotated[
+        int | None, typer.Option(min=1, help="With --check: images per generator; all when left out.")
+    ] = None,
     folder: Folder = None,
     as_json: AsJson = False,
 ) -> None:
@@ -75,26 +87,38 @@ def sample(
     On the machine that made them the images come out the same bit for bit; another processor may round a few values to
     the neighbouring level, which --check tells and lets pass.
     """
+    from tqdm import tqdm
+
+    from helpers.data.catalog.zoo import CONTAINER
+    from helpers.generators import release
+    from helpers.generators.recipes import RECIPES
+
     folder = folder or release.zoo_folder()
     if check:
-        found = release.check_samples(folder, list(RECIPES), count)
+        found = release.check_samples(folder, list(RECIPES), count or release.IMAGES_PER_GENERATOR)
         _print(found, as_json)
         if found["largest"].max() > release.LARGEST_ROUNDING:
             raise NaturalTracesError(f"an image differs by more than {release.LARGEST_ROUNDING} levels from what ships")
         return
-    df = release.sample_all(folder, progress=lambda names: tqdm(names, unit="generator"))
+    df = release.sample_all(folder, progress=lambda names: tqdm(names, unit="generator", disable=None))
     release.write_listing(folder)
-    typer.echo(f"{len(df)} images in {folder / container.CONTAINER}")
+    if as_json:
+        print_json({"images": len(df), "file": (folder / CONTAINER).as_posix()}, indent=None)
+        return
+    typer.echo(f"{len(df)} images in {folder / CONTAINER}")
 
 
 @app.command()
 def verify(folder: Folder = None, as_json: AsJson = False) -> None:
     """Check every shipped file and every image of the zoo."""
+    from helpers.data.catalog import zoo as container
+    from helpers.generators import release
+
     folder = folder or release.zoo_folder()
     problems = container.verify(folder)
     rows = [{"path": p.path, "problem": p.kind, "detail": p.detail} for p in problems]
     if as_json:
-        typer.echo(json.dumps(rows, indent=2))
+        print_json(rows)
     for row in [] if as_json else rows:
         typer.echo(f"{row['path']}: {row['problem']}: {row['detail']}")
     if problems:
@@ -108,9 +132,13 @@ def verify(folder: Folder = None, as_json: AsJson = False) -> None:
 @app.command()
 def attribute(as_json: AsJson = False) -> None:
     """Name the generator of an image by a linear classifier on residual spectra; takes three minutes."""
+    import pandas as pd
+
+    from helpers.lessons.lesson02 import attribution
+
     found = attribution.measure_attribution()
     if as_json:
-        typer.echo(json.dumps(found, indent=1))
+        print_json(found, indent=1)
         return
     rows = [
         {"residual": r["residual"], "view": r["view"], "fitted on": r["fitted on"], **_told(r["accuracy"])}
@@ -129,22 +157,22 @@ def attribute(as_json: AsJson = False) -> None:
 
 
 @app.command("variance")
-def compare_variance(
-    draws: Annotated[int, typer.Option(min=10, help="Bootstrap draws.")] = 1000, as_json: AsJson = False
-) -> None:
+def compare_variance(draws: Draws = 1000, as_json: AsJson = False) -> None:
     """Compare how much generators differ with how much photographs differ; takes two minutes."""
+    import pandas as pd
+
+    from helpers.lessons.lesson02 import variance
+
     found = variance.measure_variance_ratios(n_draws=draws)
     if as_json:
-        typer.echo(json.dumps(found, indent=1))
+        print_json(found, indent=1)
         return
+    parts = ("everywhere", *variance.PLACES)
     rows = [
-        {**{key: row[key] for key in ("residual", "view", "of", "over")}, **{p: _told(row[p])["95 %"] for p in PARTS}}
+        {**{key: row[key] for key in ("residual", "view", "of", "over")}, **{p: _told(row[p])["95 %"] for p in parts}}
         for row in found["ratios"]
     ]
     _print(pd.DataFrame(rows), as_json)
-
-
-PARTS = ("everywhere", *variance.PLACES)
 
 
 def _told(interval: dict[str, Any]) -> dict[str, Any]:
@@ -160,6 +188,10 @@ def _nested(table: dict[str, dict[str, Any]]) -> list[tuple[str, str, Any]]:
 @app.command()
 def cards(folder: Folder = None, as_json: AsJson = False) -> None:
     """Measure the generators against held-out crops and write the model cards."""
+    import pandas as pd
+
+    from helpers.generators import release
+
     made = release.write_cards(folder or release.zoo_folder())
     _print(pd.DataFrame([_card_row(name, card) for name, card in made.items()]), as_json)
 
@@ -182,16 +214,3 @@ def _card_row(name: str, card: dict[str, Any]) -> dict[str, Any]:
         "diversity": round(quality["diversity"]["generator"], 3),
         "real diversity": round(quality["diversity"]["real"], 3),
     }
-
-
-def main() -> None:
-    """Run the commands of this file alone: errors in one line, exit code 2."""
-    try:
-        app(standalone_mode=True)
-    except NaturalTracesError as error:
-        Console(stderr=True).print(f"error: {error}", highlight=False)
-        raise SystemExit(2) from None
-
-
-if __name__ == "__main__":
-    main()

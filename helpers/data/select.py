@@ -33,15 +33,39 @@ def sample_rows(df: pd.DataFrame, max_images: int, seed: int = 0) -> pd.DataFram
 
 
 def select(df: pd.DataFrame, conditions: list[str]) -> pd.DataFrame:
-    """Keep the rows that meet every `column=value` or `column!=value`; conditions on generators concern fakes alone."""
+    """Keep the rows that meet every condition; conditions on generators and families concern fakes alone.
+
+    Args:
+        df: Manifest.
+        conditions: Each `column=value[,value]` or `column!=value[,value]`.
+
+    Returns:
+        Rows, numbered anew.
+
+    Raises:
+        ManifestError: A condition cannot be read, or after it no row is left.
+    """
     for condition in conditions:
         column, sign, value = condition.partition("!=" if "!=" in condition else "=")
         if not sign or column not in df:
-            raise ManifestError(f"{condition!r}: needs column=value or column!=value with a column of the manifest")
+            raise ManifestError(
+                f"{condition!r}: needs column=value or column!=value with a column of the manifest: "
+                f"{', '.join(map(str, df.columns))}"
+            )
         same = df[column].astype(str).isin(value.split(","))
         kept = ~same if sign == "!=" else same
+        known = df[column].astype(str).unique()
         df = df.loc[kept | (df["label"] == "real") if column in ("generator", "family") else kept]
+        if df.empty or (not kept.any() and sign == "="):
+            raise ManifestError(f"no image meets {condition!r}; {column} holds {_some(known)}")
     return df.reset_index(drop=True)
+
+
+def _some(values: np.ndarray, most: int = 10) -> str:
+    """Name the first values, sorted, and count the rest."""
+    named = [value or "''" for value in sorted(values)]
+    rest = f" and {len(named) - most:,} more" if len(named) > most else ""
+    return ", ".join(named[:most]) + rest
 
 
 def load_rows(name: str, root: Path | None, where: list[str] | None) -> tuple[pd.DataFrame, Path | None]:
@@ -50,10 +74,7 @@ def load_rows(name: str, root: Path | None, where: list[str] | None) -> tuple[pd
         df, place = catalog.load(name)
     else:
         df, place = read_manifest(Path(name)), Path(name).parent
-    df = select(df, where or [])
-    if df.empty:
-        raise ManifestError("no image meets the conditions")
-    return df, root or place
+    return select(df, where or []), root or place
 
 
 def check_sizes(df: pd.DataFrame, least: int) -> None:

@@ -1,27 +1,22 @@
-"""`python -m helpers bench detector`: how fast a detector scores and learns on this machine, and what holds it up.
+"""How fast a detector scores and learns on this machine, and what holds it up.
 
 Every row gives what a step or an image costs in processor time as well, since the wall's clock also counts what else
 the machine does meanwhile. Images are embedded photographs, mirrored until they fill the wanted size.
 """
 
-import json
 import multiprocessing
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated, Any
+from typing import Any
 
 import pandas as pd
 import torch
 import torch.nn.functional as F
-import typer
-from rich.console import Console
-from rich.table import Table
 from torch import Tensor
 from torch.utils.data import Dataset
 from torch.utils.flop_counter import FlopCounterMode
@@ -32,7 +27,7 @@ from helpers.data.image_set import ImageSet
 from helpers.data.images import Image, encode_png, read_image
 from helpers.data.manifest import resolve
 from helpers.detectors.base import Detector, windows
-from helpers.detectors.config import DetectorConfig, DetectorError, config_path, read_config
+from helpers.detectors.config import DetectorConfig, DetectorError
 from helpers.detectors.crops import BalancedCrops, PhotographViews
 from helpers.detectors.ntf.detector import NaturalTraceDetector, make_pools
 from helpers.detectors.ntf.stage1 import TraceMapping, TraceTerms
@@ -40,7 +35,8 @@ from helpers.detectors.ntf.stage2 import SoftTransfer, TransferTerms
 from helpers.detectors.registry import load_detector, make_detector
 from helpers.training import FitConfig, Task, fit
 
-SHIPPED = "ntf"
+__all__ = ["Row", "measure_speed", "on_device", "scoring", "training"]
+
 POOL = 420
 """Examples of a pool that is described for the bench."""
 
@@ -282,52 +278,26 @@ def _rate(work: Callable[[], Tensor], device: torch.device, repeats: int) -> flo
     return repeats / (time.perf_counter() - start)
 
 
-# Command
+def measure_speed(
+    detector: Detector, config: DetectorConfig, *, images: int, side: int, steps: int, processes: int
+) -> list[Row]:
+    """Time scoring of PNG images (decoding and network apart) and training (with and without the cost of input).
 
+    Args:
+        detector: Scores.
+        config: Settings of the detector that is trained.
+        images: Images to score.
+        side: Their side in pixels.
+        steps: Training steps.
+        processes: Processes that score side by side; 0 leaves them out.
 
-def bench(
-    config: Annotated[str, typer.Option(help="Configuration to train, by name or TOML file.")] = SHIPPED,
-    detector: Annotated[Path | None, typer.Option(help="Folder of the detector that scores; default: shipped.")] = None,
-    images: Annotated[int, typer.Option(min=2, help="Images to score.")] = 64,
-    side: Annotated[int, typer.Option(min=64, help="Their side in pixels.")] = 1024,
-    steps: Annotated[int, typer.Option(min=2, help="Training steps.")] = 60,
-    processes: Annotated[int, typer.Option(min=0, help="Processes that score side by side; 0 leaves it out.")] = 2,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
-) -> None:
-    """Time scoring of PNG images (decoding and network apart) and training (with and without the cost of input)."""
-    chosen = read_config(config_path(config))
-    shipped = catalog.data_dir() / "detectors" / SHIPPED
-    place = detector or (shipped if shipped.is_dir() else None)
-    judge = load_detector(place) if place else make_detector(chosen)
+    Returns:
+        One row for each thing that was timed; on a GPU the network alone as well.
+    """
     with TemporaryDirectory() as name:
         folder = Path(name)
-        rows = scoring(judge, write_images(folder, images, side), folder, processes)
-        rows += training(chosen, steps, folder)
+        rows = scoring(detector, write_images(folder, images, side), folder, processes)
+        rows += training(config, steps, folder)
     if torch.cuda.is_available():
-        rows += on_device(judge, torch.device("cuda"))
-    head = {
-        "detector": judge.name,
-        "config": Path(config).stem,
-        "images": images,
-        "side": side,
-        "steps": steps,
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
-    }
-    if as_json:
-        plain = [asdict(row) | {"cpu_ms": None if row.cpu_ms != row.cpu_ms else row.cpu_ms} for row in rows]
-        typer.echo(json.dumps({**head, "rows": plain}, indent=1))
-        return
-    _print(head, rows)
-
-
-def _print(head: dict[str, Any], rows: Sequence[Row]) -> None:
-    """Print a table."""
-    side = head["side"]
-    title = f"{head['detector']} scores {side} x {side} PNG, {head['config']} learns, {head['threads']} thread(s)"
-    shown = Table("part", "of", "per second", "CPU ms each", "", title=title, title_justify="left")
-    for row in rows:
-        shown.add_row(row.part, row.unit, f"{row.per_second:.1f}", f"{row.cpu_ms:.1f}", row.note)
-    Console(width=max(120, Console().width)).print(shown)
+        rows += on_device(detector, torch.device("cuda"))
+    return rows

@@ -1,22 +1,37 @@
-"""Is this machine ready for the course? One finding per line, each ok, a warning, or a failure."""
+"""`natural-traces doctor`: is this machine ready for the course? One finding a line: ok, a warning, or a failure."""
 
 import os
 import platform
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
 
-import pandas as pd
-import torch
+import typer
 
-from helpers.data import catalog
-from helpers.data.manifest import verify
+from helpers.cli import Status
+from helpers.cli.common import AsJson, print_json
 from helpers.errors import NaturalTracesError
 
-__all__ = ["Finding", "examine"]
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Finding", "doctor", "examine"]
 
 _OLDEST_TORCH, _OLDEST_TORCHVISION = (2, 6), (0, 21)
+
+
+def doctor(as_json: AsJson = False) -> None:
+    """Say whether this machine is ready for the course; exit status 2 if something is missing."""
+    findings = examine()
+    if as_json:
+        print_json([asdict(finding) for finding in findings])
+    else:
+        for finding in findings:
+            typer.echo(f"{finding.status:<5}{finding.check:<13}{finding.detail}")
+    if any(finding.status == "fail" for finding in findings):
+        raise typer.Exit(Status.FAILED)
 
 
 @dataclass(frozen=True)
@@ -71,6 +86,8 @@ def _torchvision() -> Finding:
 
 
 def _devices() -> Finding:
+    import torch
+
     if torch.cuda.is_available():
         names = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
         return Finding("devices", "ok", f"{len(names)} CUDA: {', '.join(names)}")
@@ -80,13 +97,17 @@ def _devices() -> Finding:
 
 
 def _threads() -> Finding:
+    import torch
+
     cores, used = os.cpu_count() or 1, torch.get_num_threads()
     status = "ok" if used <= cores else "warn"
     return Finding("threads", status, f"torch uses {used} of {cores} cores")
 
 
-def _embedded(name: str, load: Callable[[], pd.DataFrame]) -> Finding:
+def _embedded(name: str, load: "Callable[[], pd.DataFrame]") -> Finding:
     """Verify every file of an embedded set."""
+    from helpers.data.manifest import verify
+
     try:
         df = load()
         problems = verify(df, None)
@@ -99,15 +120,21 @@ def _embedded(name: str, load: Callable[[], pd.DataFrame]) -> Finding:
 
 
 def _photographs() -> Finding:
+    from helpers.data import catalog
+
     return _embedded("photographs", catalog.photographs)
 
 
 def _textures() -> Finding:
+    from helpers.data import catalog
+
     return _embedded("textures", catalog.textures)
 
 
 def _benchmark() -> Finding:
     """Say whether a benchmark of real generators lies on this machine; without one the course still runs."""
+    from helpers.data import catalog
+
     folder = catalog.benchmark_folder()
     if folder is None:
         return Finding("benchmark", "warn", f"not found (optional); {catalog.DATA_VARIABLE} may point to it")

@@ -1,0 +1,75 @@
+"""`natural-traces audit`: what do format, size, tables, colour and metadata of a set give away?"""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from helpers.cli.common import AsJson, Draws, ManifestName, Root, Seed, Where, print_json, print_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from helpers.evaluation.audit import AuditReport
+
+
+def audit(
+    name: ManifestName,
+    root: Root = None,
+    by: Annotated[str, typer.Option(help="Audit each value of this column apart (if present); '' for all.")] = "track",
+    where: Where = None,
+    folds: Annotated[str, typer.Option(help="Cross-validation keeps together: source or image.")] = "source",
+    crop: Annotated[int, typer.Option(min=1, help="Side of the matched crop in pixels.")] = 64,
+    max_images: Annotated[int, typer.Option(min=4, help="Sample at most so many images.")] = 20_000,
+    draws: Draws = 1000,
+    seed: Seed = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Measure what format, size, tables, colour and metadata give away: leak AUC per cue, with 95 % interval."""
+    from tqdm import tqdm
+
+    from helpers.data.protocol import Protocol
+    from helpers.data.select import load_rows, sample_rows
+    from helpers.evaluation.audit import audit as run_audit
+
+    df, place = load_rows(name, root, where)
+    chosen = sample_rows(df, max_images, seed)
+    reports = {}
+    for part, rows in _parts(chosen, by).items():
+
+        def progress(paths: list[str], title: str = part) -> Any:  # noqa: ANN401
+            return tqdm(paths, desc=title, unit="image", disable=None, leave=False)
+
+        reports[part] = run_audit(
+            rows, place, Protocol(crop=crop), folds_by=folds, seed=seed, n_draws=draws, progress=progress
+        )
+    if as_json:
+        head = {"manifest": str(name), "images": len(df), "audited": len(chosen), "seed": seed}
+        print_json({**head, "parts": {part: report.to_dict() for part, report in reports.items()}})
+        return
+    if len(chosen) < len(df):
+        typer.echo(f"sampled {len(chosen):,} of {len(df):,} images with seed {seed}")
+    for part, report in reports.items():
+        _print_report(part, report)
+
+
+def _parts(df: "pd.DataFrame", by: str) -> "dict[str, pd.DataFrame]":
+    if by not in df:
+        return {"all": df}
+    return {str(value): rows for value, rows in df.groupby(by, sort=True)}
+
+
+def _print_report(part: str, report: "AuditReport") -> None:
+    """Print one table per view, and the verdict in words."""
+    from helpers.evaluation.audit import LEAKY_ABOVE, MATCHED_PROTOCOL
+
+    typer.echo(f"{part}: {report.images:,} images ({report.real:,} real, {report.fake:,} fake)")
+    table = report.to_frame()
+    table["leaky"] = table["leaky"].map({True: "leaky", False: ""})
+    for view, rows in table.groupby("view", sort=False):
+        print_table(rows.drop(columns="view"), f"{view}: leak AUC with 95 % interval")
+    if report.skipped:
+        typer.echo(f"{report.skipped} image(s) are smaller than the crop of {report.protocol.crop} pixels: not matched")
+    cues = ", ".join(f"{cue} ({report.result(MATCHED_PROTOCOL, cue).kind})" for cue in report.leaky_cues)
+    typer.echo(
+        f"matched protocol: leaky (AUC above {LEAKY_ABOVE}) by: {cues}" if cues else "matched protocol: not leaky"
+    )

@@ -1,0 +1,80 @@
+"""`natural-traces bench`: how fast are parts of the course on this machine?"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from helpers.cli.common import AsJson, group, print_json, print_rows
+
+if TYPE_CHECKING:
+    from helpers.detectors.speed import Row
+
+app = group("Time parts of the course on this machine.")
+
+SHIPPED = "ntf"
+
+
+@app.command()
+def detector(
+    config: Annotated[str, typer.Option(help="Configuration to train, by name or TOML file.")] = SHIPPED,
+    detector: Annotated[Path | None, typer.Option(help="Folder of the detector that scores; default: shipped.")] = None,
+    images: Annotated[int, typer.Option(min=2, help="Images to score.")] = 64,
+    side: Annotated[int, typer.Option(min=64, help="Their side in pixels.")] = 1024,
+    steps: Annotated[int, typer.Option(min=2, help="Training steps.")] = 60,
+    processes: Annotated[int, typer.Option(min=0, help="Processes that score side by side; 0 leaves it out.")] = 2,
+    as_json: AsJson = False,
+) -> None:
+    """Time scoring of PNG images (decoding and network apart) and training (with and without the cost of input)."""
+    import torch
+
+    from helpers.data.catalog import data_dir
+    from helpers.detectors.config import config_path, read_config
+    from helpers.detectors.registry import load_detector
+    from helpers.detectors.speed import measure_speed
+
+    chosen = read_config(config_path(config))
+    judge = load_detector(detector or data_dir() / "detectors" / SHIPPED)
+    rows = measure_speed(judge, chosen, images=images, side=side, steps=steps, processes=processes)
+    head = {
+        "detector": judge.name,
+        "config": Path(config).stem,
+        "images": images,
+        "side": side,
+        "steps": steps,
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+    }
+    if as_json:
+        plain = [asdict(row) | {"cpu_ms": None if row.cpu_ms != row.cpu_ms else row.cpu_ms} for row in rows]
+        print_json({**head, "rows": plain}, indent=1)
+        return
+    _print(head, rows)
+
+
+def _print(head: dict[str, Any], rows: "Sequence[Row]") -> None:
+    """Print a table."""
+    side = head["side"]
+    title = f"{head['detector']} scores {side} x {side} PNG, {head['config']} learns, {head['threads']} thread(s)"
+    cells = [(row.part, row.unit, f"{row.per_second:.1f}", f"{row.cpu_ms:.1f}", row.note) for row in rows]
+    print_rows(("part", "of", "per second", "CPU ms each", ""), cells, title=title, width=120)
+
+
+@app.command()
+def statistics(as_json: AsJson = False) -> None:
+    """Time the statistics of all embedded pictures: reading, three scales, scrambled copies, intervals."""
+    from helpers.lessons.lesson01.study import measure_speed
+
+    found = measure_speed()
+    if as_json:
+        print_json(found, indent=None)
+        return
+    typer.echo(
+        f"{found['pictures']} pictures, {found['megapixels']} megapixels, {found['threads']} threads: "
+        f"{found['seconds']} s ({found['seconds_reading']} s reading, {found['seconds_measuring']} s measuring)"
+    )
