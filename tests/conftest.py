@@ -2,6 +2,7 @@
 
 import os
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,9 @@ for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "
     os.environ.setdefault(variable, "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("MPLBACKEND", "agg")
+# Tests neither read nor fill the caches of the one who runs them.
+_CACHE = tempfile.TemporaryDirectory(prefix="natural-traces-")
+os.environ["NATURAL_TRACES_CACHE"] = _CACHE.name
 
 import pytest  # noqa: E402
 import torch  # noqa: E402
@@ -17,7 +21,6 @@ import torch  # noqa: E402
 torch.set_num_threads(1)
 
 PROJECT = Path(__file__).resolve().parents[1]
-BENCHMARK = PROJECT.parent / "shared" / "benchmark"
 
 
 @pytest.fixture(autouse=True)
@@ -35,6 +38,10 @@ def project() -> Path:
 
 @pytest.fixture(scope="session")
 def benchmark_root() -> Path:
-    if not (BENCHMARK / "manifest.csv").is_file():
-        pytest.skip("the benchmark of real generators does not lie beside this checkout")
-    return BENCHMARK
+    root = os.environ.get("NATURAL_TRACES_DATA")
+    if not root:
+        pytest.skip("NATURAL_TRACES_DATA does not name the folder that holds benchmark/manifest.csv")
+    folder = Path(root).resolve() / "benchmark"
+    if not (folder / "manifest.csv").is_file():
+        pytest.skip("there is no benchmark/manifest.csv below NATURAL_TRACES_DATA")
+    return folder

@@ -1,9 +1,10 @@
 from pathlib import Path
 
 import pandas as pd
+import platformdirs
 import pytest
 
-from helpers.data import catalog, images, manifest
+from helpers.data import catalog, images, manifest, places
 from helpers.data.manifest import ManifestError
 
 
@@ -68,17 +69,58 @@ def test_photograph_by_name() -> None:
 def test_unknown_name() -> None:
     with pytest.raises(ManifestError, match="photographs"):
         catalog.load("unicorn")
-    assert {"photographs", "textures", "benchmark"} <= set(catalog.names())
+    assert {"photographs", "textures", "zoo"} <= set(catalog.names())
 
 
-def test_benchmark_by_variable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv(catalog.DATA_VARIABLE, str(tmp_path))
-    assert catalog.benchmark_folder() is None
-    with pytest.raises(ManifestError, match=catalog.DATA_VARIABLE):
+def test_data_sets_lie_below_the_variable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv(places.DATA_VARIABLE, str(tmp_path))
+    assert places.data_sets() == {}
+    with pytest.raises(ManifestError, match=places.DATA_VARIABLE):
         catalog.load("benchmark")
-    manifest.write_manifest(catalog.textures(), tmp_path / "benchmark" / "manifest.csv")
-    df, root = catalog.load("benchmark")
-    assert root == tmp_path / "benchmark"
-    assert len(df) == len(catalog.textures())
-    monkeypatch.setenv(catalog.DATA_VARIABLE, str(tmp_path / "benchmark"))
-    assert catalog.benchmark_folder() == tmp_path / "benchmark"
+    for name in ("benchmark", "my own"):
+        manifest.write_manifest(catalog.textures(), tmp_path / name / "manifest.csv")
+        df, root = catalog.load(name)
+        assert root == tmp_path / name
+        assert len(df) == len(catalog.textures())
+    assert {"benchmark", "my own"} < set(catalog.names())
+
+
+def test_without_the_variable_data_sets_lie_in_the_cache_folder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv(places.DATA_VARIABLE, raising=False)
+    monkeypatch.setenv(places.CACHE_VARIABLE, str(tmp_path / "cache"))
+    assert places.data_root() == tmp_path / "cache" / "data"
+    monkeypatch.delenv(places.CACHE_VARIABLE)
+    assert places.data_root().parent == platformdirs.user_cache_path("natural-traces", appauthor=False)
+
+
+def test_nothing_is_looked_for_beside_the_checkout(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, project: Path
+) -> None:
+    monkeypatch.delenv(places.DATA_VARIABLE, raising=False)
+    assert project.parent not in places.data_root().parents
+    with pytest.raises(ManifestError, match="no such data set"):
+        catalog.load("benchmark")
+
+
+def test_what_does_not_ship_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with pytest.raises(places.PlaceError, match=r"data/results/unicorn\.json: not found"):
+        places.shipped("results", "unicorn.json")
+    (tmp_path / "_data" / "configs").mkdir(parents=True)
+    monkeypatch.setattr(places, "_PACKAGE", tmp_path)  # as a wheel is unpacked
+    assert places.data_dir() == tmp_path / "_data"
+    with pytest.raises(places.PlaceError, match="in a checkout of the project only"):
+        places.shipped("results")
+
+
+def test_clearing_the_cache_keeps_data_sets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv(places.CACHE_VARIABLE, str(tmp_path / "cache"))
+    assert places.cached() == places.clear_cache() == []
+    for part in ("scores/ab/1.npy", "scores/2.npy", "data/mine/manifest.csv"):
+        path = tmp_path / "cache" / part
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"12345")
+    assert places.clear_cache() == [places.CachePart("scores", 2, 10)]
+    assert places.cached() == []
+    assert (tmp_path / "cache" / "data" / "mine" / "manifest.csv").is_file()

@@ -130,7 +130,7 @@ def test_audit_by_column_and_condition(capsys: pytest.CaptureFixture[str], table
         (("audit",), "error: Missing argument"),
         (("audit", "photographs", "--unknown"), "error: No such option"),
         (("manifest", "folder", "absent", "--out", "x.csv"), "error: "),
-        (("manifest", "show", "unicorn"), "error: unicorn: no such manifest"),
+        (("manifest", "show", "unicorn"), "error: unicorn: no such data set (known: "),
     ],
 )
 def test_errors_are_one_line(capsys: pytest.CaptureFixture[str], words: tuple[str, ...], message: str) -> None:

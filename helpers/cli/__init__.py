@@ -59,6 +59,7 @@ COMMANDS: dict[str, Entry] = {
     "transfer": Entry(_STUDIES, "Lesson 04: what soft targets and stage 1 add."),
     "embeddings": Entry(_STUDIES, "Lesson 05: maps and neighbours of the zoo's detector."),
     "generalization": Entry(_STUDIES, "Lesson 06: seven detectors, trained on four generators, tested on twelve."),
+    "cache": Entry(_COURSE, "Tell where caches and data sets lie; clear cached scores."),
     "doctor": Entry(_COURSE, "Say whether this machine is ready for the course."),
     "course": Entry(_COURSE, "Build, refresh, run and check the lessons."),
     "results": Entry(_COURSE, "Print recorded results as Markdown tables."),

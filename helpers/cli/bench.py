@@ -31,13 +31,13 @@ def detector(
     """Time scoring of PNG images (decoding and network apart) and training (with and without the cost of input)."""
     import torch
 
-    from helpers.data.catalog import data_dir
+    from helpers.data.places import shipped
     from helpers.detectors.config import config_path, read_config
     from helpers.detectors.registry import load_detector
     from helpers.detectors.speed import measure_speed
 
     chosen = read_config(config_path(config))
-    judge = load_detector(detector or data_dir() / "detectors" / SHIPPED)
+    judge = load_detector(detector or shipped("detectors", SHIPPED))
     rows = measure_speed(judge, chosen, images=images, side=side, steps=steps, processes=processes)
     head = {
         "detector": judge.name,

@@ -134,12 +134,13 @@ def _textures() -> Finding:
 def _benchmark() -> Finding:
     """Say whether a benchmark of real generators lies on this machine; without one the course still runs."""
     from helpers.data import catalog
+    from helpers.data.places import DATA_VARIABLE, data_root, data_sets
 
-    folder = catalog.benchmark_folder()
-    if folder is None:
-        return Finding("benchmark", "warn", f"not found (optional); {catalog.DATA_VARIABLE} may point to it")
+    if "benchmark" not in data_sets():
+        hint = f"{DATA_VARIABLE} names the folder that holds benchmark/manifest.csv, now {data_root()}"
+        return Finding("benchmark", "warn", f"not found (optional); {hint}")
     try:
-        df, _ = catalog.load("benchmark")
+        df, folder = catalog.load("benchmark")
     except NaturalTracesError as error:
         return Finding("benchmark", "fail", str(error))
     return Finding("benchmark", "ok", f"{len(df):,} images in {folder}")

@@ -23,10 +23,7 @@ def photographs(as_json: AsJson = False) -> None:
     from helpers.data.manifest import read_manifest
 
     written = catalog.write_embedded()
-    rows = [
-        {"file": path.relative_to(catalog.data_dir()).as_posix(), "images": len(read_manifest(path))}
-        for path in written
-    ]
+    rows = [{"file": f"{path.parent.name}/{path.name}", "images": len(read_manifest(path))} for path in written]
     if as_json:
         print_json(rows)
         return

@@ -67,9 +67,9 @@ def results(
     as_json: AsJson = False,
 ) -> None:
     """Print recorded results on real generators as Markdown tables, in hundredths with 95 % intervals."""
-    from helpers.data.catalog import data_dir
+    from helpers.data.places import shipped
 
-    reports = read_reports(folder or data_dir() / "results")
+    reports = read_reports(folder or shipped("results"))
     if as_json:
         print_json(reports)
         return

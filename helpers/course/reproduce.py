@@ -17,7 +17,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from helpers.data.catalog import data_dir
+from helpers.data.places import shipped
 from helpers.errors import NaturalTracesError
 
 __all__ = ["BANDS", "Band", "Comparison", "ReproduceError", "commands", "compare", "numbers", "recorded", "run_again"]
@@ -74,7 +74,7 @@ def commands(folder: Path | None = None) -> dict[str, str]:
     Args:
         folder: Holds the results; `data/results` when None.
     """
-    place = folder or data_dir() / "results"
+    place = folder or shipped("results")
     text = (place / "README.md").read_text(encoding="utf-8")
     return {row["file"]: row["command"] for row in _ROW.finditer(text)}
 
@@ -92,7 +92,7 @@ def recorded(name: str, folder: Path | None = None) -> dict[str, Any]:
     Raises:
         ReproduceError: There is no such result, or it is no JSON document.
     """
-    place = folder or data_dir() / "results"
+    place = folder or shipped("results")
     try:
         document = json.loads((place / f"{name}.json").read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -70,10 +70,9 @@ def _some(values: np.ndarray, most: int = 10) -> str:
 
 def load_rows(name: str, root: Path | None, where: list[str] | None) -> tuple[pd.DataFrame, Path | None]:
     """Read a manifest file or a data set of the catalog, and keep the wanted rows."""
-    if name in catalog.names() and not Path(name).is_file():
-        df, place = catalog.load(name)
-    else:
-        df, place = read_manifest(Path(name)), Path(name).parent
+    path = Path(name)
+    by_name = not path.is_file() and (name in catalog.names() or (path.name == name and not path.suffix))
+    df, place = catalog.load(name) if by_name else (read_manifest(path), path.parent)
     return select(df, where or []), root or place
 
 

@@ -14,12 +14,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from helpers.data.catalog import data_dir
 from helpers.data.catalog import zoo as container
 from helpers.data.crops import IMAGE_SIZE, SCALES, Crop, draw_crops, stack, zoo_photographs
 from helpers.data.files import write_atomic
 from helpers.data.images import decode
 from helpers.data.manifest import write_manifest
+from helpers.data.places import shipped
 from helpers.generators.base import ImageGenerator
 from helpers.generators.quality import diversity, kernel_distance, patch_statistics
 from helpers.generators.recipes import RECIPES, GeneratorError, build, recipe
@@ -36,7 +36,7 @@ LICENCES = {"generated": "CC0 1.0", "real": "as the photograph, see data/photogr
 
 def zoo_folder() -> Path:
     """Where the shipped zoo lies."""
-    return data_dir() / "zoo"
+    return shipped("zoo")
 
 
 def load(name: str, folder: Path | None = None) -> ImageGenerator:

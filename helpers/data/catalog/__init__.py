@@ -1,9 +1,9 @@
 """Where data sets live: one name for each, from the embedded photographs to a benchmark on this machine.
 
-`load(name)` returns a manifest and the root of its relative paths. A further data set is one more entry of `_LOADERS`.
+`load(name)` returns a manifest and the root of its relative paths. A further data set is a folder `<name>` with a
+`manifest.csv` below the data root, see `helpers.data.places`.
 """
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,10 +13,9 @@ from helpers.data.catalog import zoo
 from helpers.data.catalog.photographs import PHOTOGRAPHS, TEXTURES, build
 from helpers.data.images import Image, read_image
 from helpers.data.manifest import ManifestError, read_manifest, resolve, write_manifest
+from helpers.data.places import DATA_VARIABLE, data_dir, data_root, data_sets, shipped
 
 __all__ = [
-    "DATA_VARIABLE",
-    "benchmark_folder",
     "data_dir",
     "load",
     "names",
@@ -26,34 +25,16 @@ __all__ = [
     "write_embedded",
 ]
 
-DATA_VARIABLE = "NATURAL_TRACES_DATA"
-"""Environment variable with the folder of a benchmark, or a folder that holds one called `benchmark`."""
-
 _EMBEDDED = {"photographs": PHOTOGRAPHS, "textures": TEXTURES}
 
 
-def data_dir() -> Path:
-    """Return the project's data folder.
-
-    Returns:
-        `data` beside the package, as in a checkout.
-
-    Raises:
-        ManifestError: The package is not installed from a checkout, so there is no such folder.
-    """
-    folder = Path(__file__).resolve().parents[3] / "data"
-    if not folder.is_dir():
-        raise ManifestError(f"{folder}: the course's data folder is missing; install the package from its checkout")
-    return folder
-
-
 def names() -> list[str]:
-    """List the data sets that `load` knows.
+    """List the data sets that `load` knows: those of the package, and those below the data root.
 
     Returns:
-        Names, sorted; whether a benchmark lies on this machine is not checked.
+        Names, sorted.
     """
-    return sorted(_LOADERS)
+    return sorted({*_LOADERS, *data_sets()})
 
 
 def load(name: str) -> tuple[pd.DataFrame, Path | None]:
@@ -68,9 +49,15 @@ def load(name: str) -> tuple[pd.DataFrame, Path | None]:
     Raises:
         ManifestError: Unknown name, or the data set does not lie on this machine.
     """
-    if name not in _LOADERS:
-        raise ManifestError(f"{name}: no such data set (known: {', '.join(names())})")
-    return _LOADERS[name]()
+    if name in _LOADERS:
+        return _LOADERS[name]()
+    known = data_sets()
+    if name not in known:
+        raise ManifestError(
+            f"{name}: no such data set (known: {', '.join(names())}); "
+            f"{DATA_VARIABLE} may name the folder that holds {name}/manifest.csv; now it is {data_root()}"
+        )
+    return read_manifest(known[name] / "manifest.csv"), known[name]
 
 
 def photographs() -> pd.DataFrame:
@@ -127,29 +114,8 @@ def write_embedded(folder: Path | None = None) -> list[Path]:
     return written
 
 
-def benchmark_folder() -> Path | None:
-    """Find the benchmark of real generators.
-
-    Returns:
-        Its folder: what the environment variable `NATURAL_TRACES_DATA` points to, else `shared/benchmark` beside the
-        checkout; None where neither holds a manifest.
-    """
-    beside = Path(__file__).resolve().parents[4] / "shared" / "benchmark"
-    chosen = os.environ.get(DATA_VARIABLE)
-    candidates = [Path(chosen), Path(chosen) / "benchmark"] if chosen else [beside]
-    return next((folder for folder in candidates if (folder / "manifest.csv").is_file()), None)
-
-
-def _load_benchmark() -> tuple[pd.DataFrame, Path | None]:
-    folder = benchmark_folder()
-    if folder is None:
-        raise ManifestError(f"benchmark: not found; point {DATA_VARIABLE} to the folder that holds its manifest.csv")
-    return read_manifest(folder / "manifest.csv"), folder
-
-
 _LOADERS: dict[str, Callable[[], tuple[pd.DataFrame, Path | None]]] = {
-    "benchmark": _load_benchmark,
     "photographs": lambda: (photographs(), None),
     "textures": lambda: (textures(), None),
-    "zoo": lambda: zoo.load(data_dir() / "zoo"),
+    "zoo": lambda: zoo.load(shipped("zoo")),
 }
