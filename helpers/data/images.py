@@ -9,15 +9,17 @@ What becomes of unusual files:
 |---|---|
 | empty, truncated, corrupt, not an image, a format that is not listed in `FORMATS` | `ImageError` |
 | more than one frame (animated GIF, PNG or WebP; TIFF with several pages) | `ImageError` |
-| more pixels than `max_pixels` (decompression bomb) | `ImageError`, before anything is decompressed |
+| more pixels than the limit (250 megapixels, `--max-megapixels`) | `ImageError`, before anything is decompressed |
 | floating-point pixels, or integers outside 16 bits | `ImageError` |
-| JPEG with further pictures attached (MPO, as phones write it) | the first picture, which is the photograph |
+| JPEG or HEIC with further pictures attached (as phones write them) | the main picture, which is the photograph |
+| HEIC | decoded with the extra `heic`; without it `ImageError`, which says so |
 | grey | the one channel three times |
 | 16-bit grey | rounded to 8 bits (value / 257); 16-bit colour PNG: Pillow keeps the high byte |
 | palette | its colours |
-| alpha | laid over white |
+| alpha, or a grey or colour that stands for transparent | laid over white |
 | CMYK, YCbCr, HSV | Pillow's conversion to RGB, without colour management |
 | EXIF orientation | applied: quarter turns and mirrors move pixels, they change none |
+| damaged or odd EXIF, large text, wrong checksums around sound pixels | decoded |
 | ICC profile | reported by `probe`, not applied: the stored pixel values are the evidence |
 
 Nothing is ever resized. One limit: JPEG carries no checksum, so a damaged JPEG that still decodes to its full size
@@ -25,23 +27,22 @@ passes; the SHA-256 of the manifest catches it.
 """
 
 import io
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+import stat
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import ExifTags, ImageOps, UnidentifiedImageError
 from PIL import Image as PillowImage
 from torch import Tensor
 
-from helpers.errors import NaturalTracesError
+from helpers.data.opening import FORMATS, MAX_MEGAPIXELS, ImageError, opened
 
 __all__ = [
     "FORMATS",
-    "MAX_PIXELS",
+    "MAX_FILE_BYTES",
+    "MAX_MEGAPIXELS",
     "SUBSAMPLINGS",
     "Image",
     "ImageError",
@@ -66,16 +67,23 @@ __all__ = [
 Image = Tensor
 """uint8, shape (3, H, W), RGB, values 0..255."""
 
-MAX_PIXELS = 100_000_000
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
-"""Formats that are read (JPEG includes MPO, a JPEG with further pictures attached).
-
-A short list keeps rarely tested parsers, and those that start other programs, out.
-"""
+MAX_FILE_BYTES = 1 << 30
+"""Largest file that is read: one gibibyte."""
 SUBSAMPLINGS = ("4:4:4", "4:2:2", "4:2:0")
 """Chroma subsamplings that `encode_jpeg` writes."""
 
 _FACTORS = {(1, 1): "4:4:4", (2, 1): "4:2:2", (2, 2): "4:2:0", (4, 1): "4:1:1", (1, 2): "4:4:0"}
+_STRIP_PIXELS = 1 << 22
+_TURNS: dict[int, Callable[[Tensor], Tensor]] = {  # EXIF orientation: where row 0 and column 0 of the stored image lie
+    1: lambda img: img,
+    2: lambda img: img.flip(2),
+    3: lambda img: img.flip(1, 2),
+    4: lambda img: img.flip(1),
+    5: lambda img: img.transpose(1, 2),
+    6: lambda img: img.transpose(1, 2).flip(2),
+    7: lambda img: img.transpose(1, 2).flip(1, 2),
+    8: lambda img: img.transpose(1, 2).flip(1),
+}
 _LUMINANCE_WEIGHTS = (0.299, 0.587, 0.114)
 _BLOCKS = {"exif": "exif", "icc_profile": "icc", "xmp": "xmp", "comment": "comment", "photoshop": "photoshop"}
 # What Pillow reports of the encoding itself; any other key of a picture's `info` is text that somebody attached.
@@ -86,24 +94,6 @@ _PLAIN_KEYS = frozenset(
     mp mpoffset flashpix default_image bbox blend disposal maxval xml:com.adobe.xmp
     """.split()  # noqa: SIM905
 )
-
-
-class ImageError(NaturalTracesError):
-    """An image that cannot be used.
-
-    Args:
-        name: The file, or what the caller calls the bytes.
-        reason: One clause that says what is wrong. (Empty when torch passes an error on from a DataLoader worker: it
-            rebuilds the error from one text.)
-    """
-
-    def __init__(self, name: str, reason: str = "") -> None:
-        super().__init__(f"{name}: {reason}" if reason else name)
-        self.name = name
-        self.reason = reason
-
-    def __reduce__(self) -> tuple[type["ImageError"], tuple[str, str]]:
-        return type(self), (self.name, self.reason)
 
 
 @dataclass(frozen=True)
@@ -150,21 +140,31 @@ def read_bytes(path: str | Path) -> bytes:
         Its content.
 
     Raises:
-        ImageError: The file is missing or cannot be read.
+        ImageError: The file is missing, no regular file (a pipe would wait for ever), too large, or cannot be read.
     """
     try:
+        found = Path(path).stat()
+        if not stat.S_ISREG(found.st_mode):
+            raise ImageError(str(path), "a folder" if stat.S_ISDIR(found.st_mode) else "not a regular file")
+        if found.st_size > MAX_FILE_BYTES:
+            raise ImageError(str(path), f"{found.st_size:,} bytes are more than the {MAX_FILE_BYTES:,} that are read")
         return Path(path).read_bytes()
     except OSError as error:
-        raise ImageError(str(path), "no such file" if isinstance(error, FileNotFoundError) else str(error)) from None
+        missing = isinstance(error, FileNotFoundError | NotADirectoryError)
+        raise ImageError(str(path), "no such file" if missing else error.strerror or str(error)) from None
+    except ValueError as error:
+        if isinstance(error, ImageError):
+            raise
+        raise ImageError(str(path), f"no name of a file: {error}") from None  # a zero byte
 
 
-def decode(data: bytes, name: str = "<bytes>", *, max_pixels: int = MAX_PIXELS) -> Image:
+def decode(data: bytes, name: str = "<bytes>", *, max_pixels: int | None = None) -> Image:
     """Decode the bytes of one still image.
 
     Args:
         data: Content of an image file.
         name: What error messages call it.
-        max_pixels: Largest width x height that is decompressed.
+        max_pixels: Largest width x height that is decompressed; `helpers.data.opening.pixel_limit()` when None.
 
     Returns:
         Image, uint8 (3, H, W); see the module's table for what is converted and how.
@@ -172,19 +172,18 @@ def decode(data: bytes, name: str = "<bytes>", *, max_pixels: int = MAX_PIXELS) 
     Raises:
         ImageError: See the module's table.
     """
-    with _opened(data, name, max_pixels) as picture:
-        if picture.format == "PNG":
-            _check_png(data)
-        picture.load()
-        return from_pil(ImageOps.exif_transpose(picture) if _orientation(picture) > 1 else picture, name)
+    with opened(data, name, max_pixels) as found:
+        found.picture.load()
+        img = from_pil(found.picture, name)
+    return img if found.turned_by_pillow else _TURNS[found.orientation](img).contiguous()
 
 
-def read_image(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> Image:
+def read_image(path: str | Path, *, max_pixels: int | None = None) -> Image:
     """Read one image file.
 
     Args:
         path: The file; its ending does not matter.
-        max_pixels: Largest width x height that is decompressed.
+        max_pixels: As in `decode`.
 
     Returns:
         Image, uint8 (3, H, W).
@@ -195,13 +194,13 @@ def read_image(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> Image:
     return decode(read_bytes(path), str(path), max_pixels=max_pixels)
 
 
-def probe(data: bytes, name: str = "<bytes>", *, max_pixels: int = MAX_PIXELS) -> ImageInfo:
+def probe(data: bytes, name: str = "<bytes>", *, max_pixels: int | None = None) -> ImageInfo:
     """Read what an image file says about itself; no pixel is decompressed.
 
     Args:
         data: Content of an image file.
         name: What error messages call it.
-        max_pixels: Largest width x height that passes.
+        max_pixels: As in `decode`.
 
     Returns:
         The file's properties.
@@ -209,11 +208,10 @@ def probe(data: bytes, name: str = "<bytes>", *, max_pixels: int = MAX_PIXELS) -
     Raises:
         ImageError: As `decode`, save for damage that only shows in the pixels.
     """
-    with _opened(data, name, max_pixels) as picture:
-        width, height = picture.size
-        if _orientation(picture) >= 5:
-            width, height = height, width
-        blocks = _metadata(picture)
+    with opened(data, name, max_pixels) as found:
+        picture = found.picture
+        width, height = found.size if found.orientation < 5 else found.size[::-1]
+        blocks = tuple(sorted(found.left_out.union(_metadata(picture))))
         return ImageInfo(
             width=width,
             height=height,
@@ -229,12 +227,12 @@ def probe(data: bytes, name: str = "<bytes>", *, max_pixels: int = MAX_PIXELS) -
         )
 
 
-def probe_file(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> ImageInfo:
+def probe_file(path: str | Path, *, max_pixels: int | None = None) -> ImageInfo:
     """Read what an image file says about itself.
 
     Args:
         path: The file.
-        max_pixels: Largest width x height that passes.
+        max_pixels: As in `decode`.
 
     Returns:
         The file's properties.
@@ -243,56 +241,6 @@ def probe_file(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> ImageInfo:
         ImageError: The file is missing, or see `probe`.
     """
     return probe(read_bytes(path), str(path), max_pixels=max_pixels)
-
-
-@contextmanager
-def _opened(data: bytes, name: str, max_pixels: int) -> Iterator[PillowImage.Image]:
-    """Open bytes as a checked still image; whatever goes wrong inside the `with` becomes an ImageError."""
-    if not data:
-        raise ImageError(name, "the file is empty")
-    PillowImage.init()
-    known = [kind for kind in FORMATS if kind in PillowImage.OPEN]
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what Pillow merely warns of is checked below
-            with PillowImage.open(io.BytesIO(data), formats=known) as picture:
-                _check_header(picture, name, max_pixels)
-                yield picture
-    except ImageError:
-        raise
-    except UnidentifiedImageError:
-        raise ImageError(name, f"not an image in a format that is read here ({', '.join(known)})") from None
-    except PillowImage.DecompressionBombError as error:
-        raise ImageError(name, f"too many pixels: {error}") from None
-    except Exception as error:  # parsers of hostile bytes raise anything from OSError to SyntaxError
-        raise ImageError(name, f"damaged: {str(error) or type(error).__name__}") from error
-
-
-def _check_header(picture: PillowImage.Image, name: str, max_pixels: int) -> None:
-    """Refuse what the header alone shows to be unusable."""
-    width, height = picture.size
-    if width < 1 or height < 1:
-        raise ImageError(name, f"has no pixels ({width} x {height})")
-    if width * height > max_pixels:
-        raise ImageError(name, f"{width} x {height} pixels are more than the {max_pixels:,} that are allowed")
-    frames = getattr(picture, "n_frames", 1)
-    if frames > 1 and picture.format != "MPO":
-        raise ImageError(name, f"has {frames} frames, and a still image is needed")
-
-
-def _check_png(data: bytes) -> None:
-    """Check the checksum of every PNG chunk, which Pillow does not do while it loads pixels."""
-    with PillowImage.open(io.BytesIO(data), formats=["PNG"]) as picture:
-        picture.verify()
-
-
-def _orientation(picture: PillowImage.Image) -> int:
-    """Return the EXIF orientation 1..8; what cannot be read counts as upright."""
-    try:
-        value = picture.getexif().get(ExifTags.Base.Orientation, 1)
-    except Exception:  # a damaged EXIF block says nothing about the pixels
-        return 1
-    return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
 def _quantisation(picture: PillowImage.Image) -> tuple[tuple[int, ...], ...] | None:
@@ -312,11 +260,11 @@ def _subsampling(picture: PillowImage.Image) -> str | None:
     return _FACTORS.get(factors, f"{factors[0]}x{factors[1]}")
 
 
-def _metadata(picture: PillowImage.Image) -> tuple[str, ...]:
+def _metadata(picture: PillowImage.Image) -> set[str]:
     """Name the blocks beside the pixels; free text keys (such as a generator's settings) count as "text"."""
     found = {block for key, block in _BLOCKS.items() if picture.info.get(key)}
     found |= {"text" for key in picture.info if str(key).lower() not in _PLAIN_KEYS | set(_BLOCKS)}
-    return tuple(sorted(found))
+    return found
 
 
 # Between Pillow and tensors
@@ -337,23 +285,36 @@ def from_pil(picture: PillowImage.Image, name: str = "<picture>") -> Image:
     """
     if picture.mode == "F":
         raise ImageError(name, "floating-point pixels have no agreed range")
+    width, height = picture.size
+    img = torch.empty((3, height, width), dtype=torch.uint8)
+    step = max(
+        1, _STRIP_PIXELS // max(1, width)
+    )  # strip by strip: large pictures are held once as Pillow's, once as ours
+    for top in range(0, height, step):
+        strip = _rgb(picture.crop((0, top, width, min(top + step, height))), name)
+        img[:, top : top + step] = torch.from_numpy(np.array(strip)).permute(2, 0, 1)
+    return img
+
+
+def _rgb(picture: PillowImage.Image, name: str) -> PillowImage.Image:
+    """Convert to mode RGB; whatever is transparent is laid over white."""
     if picture.mode.startswith("I"):
         picture = _eight_bits(picture, name)
     if picture.mode in ("RGBA", "RGBa", "LA", "La", "PA") or "transparency" in picture.info:
         picture = picture.convert("RGBA")
-        white = PillowImage.new("RGBA", picture.size, "white")
-        picture = PillowImage.alpha_composite(white, picture)
-    if picture.mode != "RGB":
-        picture = picture.convert("RGB")
-    return torch.from_numpy(np.array(picture)).permute(2, 0, 1).contiguous()
+        picture = PillowImage.alpha_composite(PillowImage.new("RGBA", picture.size, "white"), picture)
+    return picture if picture.mode == "RGB" else picture.convert("RGB")
 
 
 def _eight_bits(picture: PillowImage.Image, name: str) -> PillowImage.Image:
-    """Round 16-bit grey to 8 bits."""
+    """Round 16-bit grey to 8 bits; the grey that stands for transparent, if any, becomes white."""
     values = np.asarray(picture).astype(np.int64)
     if values.min() < 0 or values.max() > 65535:
         raise ImageError(name, "integer pixels outside 16 bits have no agreed range")
-    return PillowImage.fromarray(((values + 128) // 257).astype(np.uint8))
+    rounded = ((values + 128) // 257).astype(np.uint8)
+    if "transparency" in picture.info:
+        rounded[values == picture.info["transparency"]] = 255
+    return PillowImage.fromarray(rounded)
 
 
 def to_pil(img: Image) -> PillowImage.Image:

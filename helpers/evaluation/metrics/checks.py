@@ -5,11 +5,31 @@ from numpy.typing import ArrayLike, NDArray
 
 from helpers.errors import NaturalTracesError
 
-__all__ = ["MetricError", "balanced_weights", "checked", "checked_probabilities"]
+__all__ = ["MetricError", "balanced_weights", "checked", "checked_labels", "checked_probabilities"]
 
 
 class MetricError(NaturalTracesError):
     """Labels, scores or groups that no number can be computed from."""
+
+
+def checked_labels(labels: ArrayLike) -> NDArray[np.int64]:
+    """Check that labels are labels; nothing is rounded to one.
+
+    Args:
+        labels: (N,) 0 real, 1 fake, of any number type; both must occur.
+
+    Returns:
+        (N,) labels.
+
+    Raises:
+        MetricError: A value is neither 0 nor 1 (0.5, 2, "fake", NaN), or one of the two is missing.
+    """
+    given = np.asarray(labels)
+    if given.dtype.kind not in "biuf" or not ((given == 0) | (given == 1)).all():
+        raise MetricError("labels must be 0 and 1 (real and fake), and nothing else")
+    if len(np.unique(given)) != 2:
+        raise MetricError("labels must be 0 and 1, and both must occur")
+    return given.astype(np.int64)
 
 
 def checked(labels: ArrayLike, scores: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
@@ -23,13 +43,12 @@ def checked(labels: ArrayLike, scores: ArrayLike) -> tuple[NDArray[np.int64], ND
         (N,) labels and (N,) scores as arrays.
 
     Raises:
-        MetricError: Lengths differ, a value is not finite, or a class is missing.
+        MetricError: Lengths differ, a score is not finite, or see `checked_labels`.
     """
-    truth, values = np.asarray(labels, np.int64), np.asarray(scores, np.float64)
-    if truth.shape != values.shape or truth.ndim != 1:
-        raise MetricError(f"labels and scores need the same length, got {truth.shape} and {values.shape}")
-    if set(np.unique(truth)) != {0, 1}:
-        raise MetricError("labels must be 0 and 1, and both must occur")
+    values = np.asarray(scores, np.float64)
+    if np.shape(labels) != values.shape or values.ndim != 1:
+        raise MetricError(f"labels and scores need the same length, got {np.shape(labels)} and {values.shape}")
+    truth = checked_labels(labels)
     if not np.isfinite(values).all():
         raise MetricError("scores must be finite")
     return truth, values
@@ -63,8 +82,11 @@ def balanced_weights(labels: ArrayLike) -> NDArray[np.float64]:
     Returns:
         (N,) positive weights; each class sums to 0.5.
 
+    Raises:
+        MetricError: See `checked_labels`.
+
     >>> balanced_weights([0, 0, 1]).tolist()
     [0.25, 0.25, 0.5]
     """
-    truth = np.asarray(labels, np.int64)
+    truth = checked_labels(labels)
     return np.asarray(0.5 / np.bincount(truth, minlength=2)[truth], np.float64)
