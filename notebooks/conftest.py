@@ -1,4 +1,5 @@
-"""Settings for `pytest --nbval notebooks`: the kernels see one thread, no CUDA device and no network.
+"""Settings for `pytest --nbval notebooks`: the kernels see one thread, no CUDA device and no network,
+and a number outside its band stops a lesson.
 
 `tests/conftest.py` is not loaded for the notebooks, and nbval hands its own environment on to the kernels it starts.
 """
@@ -8,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from helpers.course.environment import SETTINGS
+from helpers.course.environment import kernel_environment
 
-os.environ.update(SETTINGS)
+os.environ.update(kernel_environment(checked=True))
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -1,5 +1,6 @@
 """Build, refresh, run and check, on a tiny course; and nbval, which must catch what they are there to prevent."""
 
+import base64
 import copy
 import doctest
 import importlib
@@ -13,6 +14,7 @@ import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import nbformat
 import pytest
 from command import run as command
@@ -22,8 +24,9 @@ from tiny_course import NAME, REGISTRY, SOLUTION, solution_notebook, write_tiny_
 from helpers.course import NOTEBOOKS, CourseError, lessons, read_notebook, write_notebook
 from helpers.course.build import STUB, build, learner_copy, move_links, same_source, strip_solution
 from helpers.course.check import check_course, problems
-from helpers.course.environment import SETTINGS, kernel_environment
+from helpers.course.environment import CHECKED, SETTINGS, kernel_environment
 from helpers.course.execute import execute, headlines
+from helpers.course.figures import exact_png
 from helpers.course.refresh import NOTEBOOK_METADATA, refresh, with_run_time
 from helpers.course.rules.code import lines_of_code
 from helpers.course.rules.lesson import Lesson
@@ -189,9 +192,13 @@ def test_refresh_stores_outputs_of_both_copies_and_nothing_volatile(refreshed: P
         assert notebook.metadata == NOTEBOOK_METADATA
         assert all(set(cell.metadata) <= {"tags"} for cell in notebook.cells)
         explorer = code(notebook, "explorer").outputs
-        assert [sorted(output.data) for output in explorer] == [["text/html", "text/plain"]]
+        assert [sorted(output.data) for output in explorer] == [
+            ["image/png", "text/plain"],
+            ["text/html", "text/plain"],
+        ]
         assert WIDGET_VIEW not in path.read_text("utf-8")
-        assert 'alt="A power of the numbers one to three. Setting: power = 2."' in explorer[0].data["text/html"]
+        assert explorer[0].metadata["image/png"].alt == "A power of the numbers one to three. Setting: power = 2."
+        assert explorer[1].data["text/plain"].startswith("Figure 2: A power of the numbers")
 
 
 def test_refresh_writes_the_same_run_time_into_both_copies(refreshed: Path) -> None:
@@ -243,11 +250,28 @@ def test_run_reports_a_failing_lesson_with_status_2(tmp_path: Path) -> None:
     assert outputs[0].evalue == "boom"
 
 
+def test_a_number_outside_its_band_stops_refresh_and_is_marked_by_run(tmp_path: Path) -> None:
+    folder = write_tiny_course(tmp_path)
+    solution = read_notebook(folder / "solutions" / NAME)
+    edit("band", '"mean of three", 2 +', '"mean of three", 3 +')(solution)
+    write_notebook(solution, folder / "solutions" / NAME)
+    with pytest.raises(
+        CourseError, match=r"cell band \(number 10\): BandError: mean of three: 3.* lies outside the band"
+    ):
+        refresh(folder)
+    build(folder)
+    done = CliRunner().invoke(app, ["run", "--folder", str(folder), "--out", str(tmp_path / "out")])
+    assert done.exit_code == 0, done.stderr
+    assert "(outside its usual band)" in " ".join(done.stdout.replace("│", " ").split())
+    outputs = code(read_notebook(tmp_path / "out" / NAME), "band").outputs
+    assert "did you change something?" in outputs[1].data["text/plain"]
+
+
 def test_run_prints_a_record_per_lesson(refreshed: Path, tmp_path: Path) -> None:
     done = command("course", "run", "--folder", str(refreshed), "--out", str(tmp_path), "--json")
     assert done.exit_code == 0, done.stderr
     (record,) = json.loads(done.stdout)
-    assert (record["lesson"], record["cells"], record["error"]) == ("90_tiny", 8, "")
+    assert (record["lesson"], record["cells"], record["error"], record["outside"]) == ("90_tiny", 8, "", [])
     assert record["seconds"] > 0
     assert list(record["headlines"]) == ["mean of three", "values"]
     assert read_notebook(Path(record["executed"])).cells[1].execution_count == 1
@@ -272,7 +296,8 @@ def test_the_kernel_sees_one_thread_no_device_and_no_network(tmp_path: Path) -> 
 def test_settings_override_the_readers_own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "64")
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example")
-    assert kernel_environment().items() >= SETTINGS.items()
+    assert kernel_environment(checked=True).items() >= SETTINGS.items()
+    assert [bool(kernel_environment(checked=checked)[CHECKED]) for checked in (True, False)] == [True, False]
     assert os.environ["OMP_NUM_THREADS"] == "64"
 
 
@@ -300,6 +325,18 @@ def display(**data: str) -> Callable[[NotebookNode], None]:
     return add_output(
         "plain", output_type="display_data", data={kind.replace("_", "/"): text for kind, text in data.items()}
     )
+
+
+RGB_PNG = base64.b64encode(exact_png(plt.figure(figsize=(1, 1)))).decode()
+
+
+def change_picture(**fields: dict[str, object]) -> Callable[[NotebookNode], None]:
+    def change(notebook: NotebookNode) -> None:
+        output = code(notebook, "figure").outputs[0]
+        for name, values in fields.items():
+            output[name] = nbformat.from_dict({**output[name], **values} if values else {})
+
+    return change
 
 
 def retag(cell_id: str, *names: str) -> Callable[[NotebookNode], None]:
@@ -363,7 +400,7 @@ BREAKAGES = {
         lambda notebook: [c.update(source="a = 1\n" * 6) for c in notebook.cells if c.cell_type == "code"],
         "median of 6 lines",
     ),
-    "other number": (edit("start", "lesson=90", "lesson=9"), "does not call start(lesson=90)"),
+    "other lesson": (edit("start", "lesson=90", "lesson=9"), "does not call start(lesson=90)"),
     "loud start": (
         lambda notebook: code(notebook, "start").outputs.extend(code(notebook, "plain").outputs),
         "first code cell shows",
@@ -386,8 +423,14 @@ BREAKAGES = {
     "address": (display(text_plain="<function f at 0x7f0123456789>"), "an address or a random id"),
     "styler": (display(text_html='<table id="T_1a2b3">'), "an address or a random id"),
     "png": (display(image_png="iVBORw0KGgo="), "a figure without alt text"),
-    "no alt": (display(text_html="<img src='data:image/webp;base64,AA=='>"), "alt text is missing"),
-    "short alt": (display(text_html="<img alt='a figure' src='x'>"), "alt text is missing or too short"),
+    "no alt": (change_picture(metadata={}), "a figure without alt text"),
+    "short alt": (change_picture(metadata={"image/png": {"alt": "a figure"}}), "a figure without alt text"),
+    "html picture": (display(text_html="<img alt='a figure' src='x'>"), "a picture inside HTML"),
+    "svg": (display(**{"image/svg+xml": "<svg/>"}), "a figure of type image/svg+xml"),
+    "no palette": (change_picture(data={"image/png": RGB_PNG}), "a figure without a palette"),
+    "no caption": (lambda notebook: code(notebook, "figure").outputs.pop(), "no caption follows the figure"),
+    "other number": (change_picture(data={"text/plain": "Figure 7: A line."}), "figures are numbered [7, 2]"),
+    "small text": (change_picture(metadata={"natural_traces": {"text_pixels": 8.5}}), "text of 7.4 pixels"),
     "unexplained figure": (edit("see", "**What to see**", "See"), "no Markdown cell with '**What to see**'"),
     "kernel": (
         lambda notebook: notebook.metadata["kernelspec"].update(display_name="mine"),

@@ -1,5 +1,6 @@
 """Figures: text beside every picture, pixels that stay what they are, and more than colour to tell lines apart."""
 
+import base64
 import io
 import itertools
 import re
@@ -14,20 +15,27 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 import helpers.course.figures
+from helpers.course.environment import CHECKED
 from helpers.course.figures import (
     FAKE_STYLE,
+    METADATA_KEY,
     PALETTE,
     REAL_STYLE,
+    caption_bundle,
+    display_picture,
+    exact_png,
     figure,
-    figure_html,
     image_grid,
     line_style,
+    palette_png,
+    picture,
+    picture_html,
     png_bytes,
     show,
     to_array,
     use_style,
-    webp_bytes,
 )
+from helpers.course.numbering import FIGURES, FigureNumbers
 
 ALT = 'Two curves <b> & "dots": both fall.'
 
@@ -58,41 +66,78 @@ class Tags(HTMLParser):
         self.text += data
 
 
-def test_the_alt_text_is_in_the_image_and_visible() -> None:
-    tags = Tags(figure_html(webp_bytes(image_grid([torch.zeros(3, 8, 8)], ["black"])), ALT, caption="Figure 1."))
+def test_a_live_picture_carries_its_alt_text() -> None:
+    tags = Tags(picture_html(picture(image_grid([torch.zeros(3, 8, 8)], ["black"]), ALT)))
     assert [image["alt"] for image in tags.images] == [ALT]
-    assert tags.text == f"Figure 1. {ALT}"
-    assert (tags.images[0]["src"] or "").startswith("data:image/webp;base64,")
+    assert (tags.images[0]["src"] or "").startswith("data:image/png;base64,")
 
 
-def test_a_stored_figure_keeps_every_pixel_in_fewer_bytes() -> None:
-    noise = torch.randint(0, 256, (3, 32, 32), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+def test_the_caption_shows_number_title_and_alt_text_in_tags_that_no_viewer_drops() -> None:
+    bundle = caption_bundle(3, ALT, "Two curves.")
+    assert bundle["text/plain"] == f"Figure 3: Two curves. {ALT}"
+    assert Tags(bundle["text/html"]).text == bundle["text/plain"]
+    assert set(re.findall(r"<(\w+)", bundle["text/html"])) == {"strong"}
+    assert caption_bundle(3, ALT)["text/plain"] == f"Figure 3: {ALT}"
 
-    def drawing() -> Figure:
-        fig, ax = figure()
-        ax.plot([0, 1, 4, 9])
-        return fig
 
-    for make in (lambda: image_grid([noise], ["noise"], zoom=2), drawing):
-        png, stored = png_bytes(make()), webp_bytes(make())
-        assert np.array_equal(pixels(stored), pixels(png))
-        assert len(stored) < len(png)
+def noise_grid(side: int, channels: int) -> Figure:
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randint(0, 256, (channels, side, side), generator=generator, dtype=torch.uint8)
+    return image_grid([noise], ["noise"], zoom=2)
+
+
+@pytest.mark.parametrize(("side", "channels"), [(8, 3), (32, 1)])
+def test_up_to_256_colours_every_pixel_is_kept_in_fewer_bytes(side: int, channels: int) -> None:
+    exact = exact_png(noise_grid(side, channels))
+    stored = palette_png(exact)
+    assert np.array_equal(pixels(stored), pixels(exact))
+    assert len(stored) < len(exact)
+
+
+def test_a_stored_figure_has_a_palette_and_a_live_one_every_colour(monkeypatch: pytest.MonkeyPatch) -> None:
+    outputs: list[dict[str, str]] = []
+    monkeypatch.setattr(helpers.course.figures, "display_bundle", lambda data, metadata: outputs.append(data))
+    drawn = picture(noise_grid(32, 3), ALT)
+    for checked, mode, gap in (("", "RGBA", 0), ("1", "P", 20)):
+        monkeypatch.setenv(CHECKED, checked)
+        display_picture(drawn, 1)
+        stored = base64.b64decode(outputs[-1]["image/png"])
+        assert Image.open(io.BytesIO(stored)).mode == mode
+        assert np.abs(pixels(stored).astype(int) - pixels(drawn.png)).mean() <= gap
+
+
+def test_the_smallest_text_is_measured() -> None:
+    fig, ax = figure(width=3, height=2)
+    ax.set_title("large", fontsize=20)
+    ax.text(0.5, 0.5, "small", fontsize=7.2)
+    ax.text(0.5, 0.5, "hidden", fontsize=3, visible=False)
+    ax.text(0.5, 0.5, " ", fontsize=2)
+    assert picture(fig, ALT).text_pixels == pytest.approx(10)
+    fig = figure(width=1, height=1)[0]
+    fig.axes[0].set_axis_off()
+    assert picture(fig, ALT).text_pixels == 0
 
 
 @pytest.mark.parametrize("alt", ["", "  ", "A figure", "one two three"])
 def test_an_empty_alt_text_is_refused(alt: str) -> None:
     with pytest.raises(ValueError, match="describe"):
-        figure_html(b"webp", alt)
+        picture(figure()[0], alt)
 
 
 def test_show_displays_once_and_closes_the_figure(monkeypatch: pytest.MonkeyPatch) -> None:
-    outputs: list[dict[str, str]] = []
-    monkeypatch.setattr(helpers.course.figures, "display_bundle", outputs.append)
+    outputs: list[tuple[dict[str, str], dict]] = []
+    monkeypatch.setattr(
+        helpers.course.figures, "display_bundle", lambda data, metadata=None: outputs.append((data, metadata))
+    )
+    FIGURES.reset()
     fig, ax = figure()
     ax.plot([1, 2])
     show(fig, alt=ALT)
-    assert [sorted(output) for output in outputs] == [["text/html", "text/plain"]]
-    assert outputs[0]["text/plain"] == f"Figure: {ALT}"
+    (drawing, metadata), (caption, _) = outputs
+    assert sorted(drawing) == ["image/png", "text/plain"]
+    assert metadata["image/png"] == {"alt": ALT}
+    assert metadata[METADATA_KEY] == {"text_pixels": 13.9, "live": False}
+    assert caption["text/plain"] == f"Figure 1: {ALT}"
     assert plt.get_fignums() == []
 
 
@@ -120,15 +165,25 @@ def test_a_full_figure_is_800_pixels_wide() -> None:
     assert pixels(png_bytes(fig)).shape == (350, 800, 3)
 
 
-def test_drawings_take_a_palette_and_pictures_keep_every_colour() -> None:
+def test_a_palette_hardly_moves_the_colours_of_a_drawing() -> None:
     fig, ax = figure()
     ax.plot([0, 1, 4, 9])
-    assert Image.open(io.BytesIO(png_bytes(fig))).mode == "P"
-    true_colours = io.BytesIO()
-    fig.savefig(true_colours, format="png")
-    assert np.abs(pixels(png_bytes(fig)).astype(int) - pixels(true_colours.getvalue()).astype(int)).mean() < 0.25
-    noise = torch.rand(3, 64, 64, generator=torch.Generator().manual_seed(0))
-    assert Image.open(io.BytesIO(png_bytes(image_grid([noise], ["noise"])))).mode == "RGB"
+    exact = exact_png(fig)
+    assert np.abs(pixels(palette_png(exact)).astype(int) - pixels(exact)).mean() < 0.25
+
+
+def contrast_with_white(color: str) -> float:
+    """WCAG 2.1, relative luminance."""
+    value = np.array(to_rgb(color))
+    linear = np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
+    return 1.05 / (float(linear @ [0.2126, 0.7152, 0.0722]) + 0.05)
+
+
+def test_colours_stand_out_from_white() -> None:
+    """3:1 for marks, 4.5:1 for the two that also colour text."""
+    assert contrast_with_white("#767676") == pytest.approx(4.54, abs=0.01)
+    assert min(contrast_with_white(color) for color in PALETTE) >= 3
+    assert min(contrast_with_white(style["color"]) for style in (REAL_STYLE, FAKE_STYLE)) >= 4.5
 
 
 def test_neighbouring_lines_differ_in_colour_and_dashes() -> None:
@@ -162,7 +217,7 @@ def test_real_and_fake_differ_for_a_reader_without_red_or_green_cones() -> None:
 def test_a_grid_shows_every_pixel_unchanged(zoom: int, count: int) -> None:
     rng = np.random.default_rng(zoom + 10 * count)
     images = [rng.integers(0, 256, (11, 17, 3), dtype=np.uint8) for _ in range(count)]
-    canvas = pixels(png_bytes(image_grid(images, [f"image {n}" for n in range(count)], columns=2, zoom=zoom)))
+    canvas = pixels(exact_png(image_grid(images, [f"image {n}" for n in range(count)], columns=2, zoom=zoom)))
     for img in images:
         block = np.repeat(np.repeat(img, zoom, 0), zoom, 1)
         windows = np.lib.stride_tricks.sliding_window_view(canvas, block.shape)[:, :, 0]
@@ -205,3 +260,17 @@ def test_images_of_every_layout_become_what_imshow_takes(shape: tuple[int, ...])
 def test_figures_are_plain_matplotlib() -> None:
     assert isinstance(figure()[0], Figure)
     assert re.fullmatch("#[0-9a-f]{6}", PALETTE[0])
+
+
+def test_figures_count_themselves_and_a_cell_that_runs_again_keeps_its_numbers() -> None:
+    numbers = FigureNumbers()
+    assert [numbers.take("a", 1), numbers.take("a", 1), numbers.take("b", 2)] == [1, 2, 3]
+    assert [numbers.take("a", 3), numbers.take("a", 3), numbers.take("a", 3)] == [1, 2, 4]
+    assert numbers.take("b", 4) == 3
+    numbers.reset()
+    assert numbers.take("b", 5) == 1
+
+
+def test_outside_a_notebook_every_figure_counts_on() -> None:
+    numbers = FigureNumbers()
+    assert [numbers.next(), numbers.next()] == [1, 2]

@@ -121,14 +121,14 @@ def test_widget_is_alive(pairs: list[quiz.Pair]) -> None:
 
 def test_the_picture_follows_the_truth(pairs: list[quiz.Pair]) -> None:
     games = [TwoAlternativeQuiz(pairs, seed=seed, zoom=1) for seed in range(8)]
-    sides = {game.truth[0]: game.picture(0) for game in games}
+    sides = {game.truth[0]: game.markup(0) for game in games}
     assert set(sides) == {"left", "right"}
     assert sides["left"] != sides["right"]
 
 
 def test_show_displays_a_stand_in(pairs: list[quiz.Pair], monkeypatch: pytest.MonkeyPatch) -> None:
     shown = []
-    monkeypatch.setattr(quiz, "display_widget", lambda widget, html, note: shown.append((html, note)))
+    monkeypatch.setattr(quiz, "display_widget", lambda widget, still, note: shown.append((still, note)))
     TwoAlternativeQuiz(pairs, zoom=1).show()
-    assert "data:image/webp" in shown[0][0]
+    assert shown[0][0].png.startswith(b"\x89PNG")
     assert "6 pairs" in shown[0][1]

@@ -1,11 +1,14 @@
 """The course as a whole: build the learner's copies, refresh stored outputs, run everything, check the rules."""
 
-from pathlib import Path
+from __future__ import annotations
 
-import nbformat
-from nbformat import NotebookNode
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from helpers.errors import NaturalTracesError
+
+if TYPE_CHECKING:  # lessons import this package, and nbformat takes half a second that they do not need
+    from nbformat import NotebookNode
 
 PROJECT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = PROJECT / "notebooks"
@@ -47,6 +50,8 @@ def read_notebook(path: Path) -> NotebookNode:
     Raises:
         CourseError: if the file is not a valid notebook.
     """
+    import nbformat
+
     try:
         notebook: NotebookNode = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
         nbformat.validate(notebook)
@@ -59,6 +64,8 @@ def read_notebook(path: Path) -> NotebookNode:
 
 def write_notebook(notebook: NotebookNode, path: Path) -> None:
     """Write a notebook with Unix line ends on every system; the file appears whole or not at all."""
+    import nbformat
+
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f"{path.name}.part")
     text: str = nbformat.writes(notebook)  # type: ignore[no-untyped-call]

@@ -5,11 +5,10 @@ import os
 NOWHERE = "http://127.0.0.1:9"
 """An address at which nothing listens: a download that slipped into a lesson fails at once instead of waiting."""
 
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
+
 SETTINGS: dict[str, str] = {
-    "OMP_NUM_THREADS": "1",
-    "MKL_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-    "NUMBA_NUM_THREADS": "1",
+    **dict.fromkeys(THREAD_VARIABLES, "1"),
     "CUDA_VISIBLE_DEVICES": "",
     "HF_HUB_OFFLINE": "1",
     "http_proxy": NOWHERE,
@@ -23,6 +22,19 @@ SETTINGS: dict[str, str] = {
 """One thread, no CUDA device, no network: the small default profile in which every lesson is tested."""
 
 
-def kernel_environment() -> dict[str, str]:
-    """Return this process's environment with the settings above in place of its own."""
-    return {**os.environ, **SETTINGS}
+CHECKED = "NATURAL_TRACES_CHECKED"
+"""Name of the variable that says: these outputs are stored or compared, so a number outside its band is an error."""
+
+
+def outputs_are_checked() -> bool:
+    """Tell whether this kernel was started by `refresh` or by nbval."""
+    return bool(os.environ.get(CHECKED))
+
+
+def kernel_environment(*, checked: bool) -> dict[str, str]:
+    """Return this process's environment with the settings above in place of its own.
+
+    Args:
+        checked: whether the outputs are stored or compared.
+    """
+    return {**os.environ, **SETTINGS, CHECKED: "1" if checked else ""}

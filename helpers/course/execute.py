@@ -4,6 +4,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import nbclient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
@@ -11,7 +12,7 @@ from nbformat import NotebookNode
 
 from helpers.course import CourseError
 from helpers.course.environment import kernel_environment
-from helpers.course.lesson import METADATA_KEY
+from helpers.course.figures import METADATA_KEY
 
 CELL_SECONDS = 600
 
@@ -21,13 +22,16 @@ def code_cells(notebook: NotebookNode) -> list[NotebookNode]:
     return [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()]
 
 
-def execute(notebook: NotebookNode, folder: Path, after_cell: Callable[[], None] = lambda: None) -> float:
+def execute(
+    notebook: NotebookNode, folder: Path, after_cell: Callable[[], None] = lambda: None, *, checked: bool = False
+) -> float:
     """Execute a notebook in place.
 
     Args:
         notebook: the notebook; its outputs are replaced.
         folder: working directory of the kernel: the folder in which the notebook lies.
         after_cell: called after each executed code cell, for a progress bar.
+        checked: whether a number outside its band is an error, as it is where outputs are stored.
 
     Returns:
         Seconds from the first to the last cell, without the kernel's start.
@@ -60,7 +64,7 @@ def execute(notebook: NotebookNode, folder: Path, after_cell: Callable[[], None]
     )
     try:
         # What a kernel says to its terminal is about the kernel; what a lesson writes goes into the notebook.
-        client.execute(env=kernel_environment(), stderr=subprocess.DEVNULL)
+        client.execute(env=kernel_environment(checked=checked), stderr=subprocess.DEVNULL)
     except CellExecutionError as error:
         raise CourseError(f"{current}: {error.ename}: {error.evalue}") from error
     except (CellTimeoutError, DeadKernelError) as error:
@@ -70,10 +74,19 @@ def execute(notebook: NotebookNode, folder: Path, after_cell: Callable[[], None]
 
 def headlines(notebook: NotebookNode) -> dict[str, float]:
     """Collect the numbers that `helpers.course.lesson.headline` recorded in an executed notebook."""
-    records = [
+    return {record["name"]: record["value"] for record in _records(notebook)}
+
+
+def strays(notebook: NotebookNode) -> list[str]:
+    """List the names of the recorded numbers that lie outside their bands."""
+    return [record["name"] for record in _records(notebook) if not record["inside"]]
+
+
+def _records(notebook: NotebookNode) -> list[dict[str, Any]]:
+    """Return what `headline` stored in the outputs' metadata."""
+    return [
         output.metadata[METADATA_KEY]["headline"]
         for cell in code_cells(notebook)
         for output in cell.outputs
-        if METADATA_KEY in output.get("metadata", {})
+        if "headline" in output.get("metadata", {}).get(METADATA_KEY, {})
     ]
-    return {record["name"]: record["value"] for record in records}

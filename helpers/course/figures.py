@@ -4,34 +4,51 @@ import base64
 import html
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
-import seaborn as sns
 import torch
 from cycler import cycler
 from IPython.display import display
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from matplotlib.text import Text
 from PIL import Image
 
+from helpers.course.environment import outputs_are_checked
+from helpers.course.numbering import FIGURES
+
+METADATA_KEY = "natural_traces"
+"""Key in an output's metadata for what is stored beside it; nbval does not compare metadata."""
 PIXELS_PER_INCH = 100
-MOST_COLOUR_SHIFT = 0.25
-"""Mean change of a colour value (of 255) up to which a drawing is stored with a palette."""
-PALETTE: tuple[str, ...] = tuple(sns.color_palette("colorblind").as_hex())
-"""Ten colours that stay apart under the common kinds of colour blindness."""
+COLOURS = 256
+LEAST_ALT_WORDS = 4
+PALETTE: tuple[str, ...] = (
+    "#0173b2",
+    "#b85000",
+    "#029e73",
+    "#aa3f93",
+    "#6e6e6e",
+    "#6b3a00",
+    "#2a93c9",
+    "#c2185b",
+    "#8a8600",
+    "#332288",
+)
+"""Ten colours that stand out from white (3:1 or more); neighbours also differ in marker or dashes."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">")
 LINE_STYLES = ("-", "--", "-.", ":")
 REAL_STYLE = {"color": PALETTE[0], "marker": "o", "linestyle": "-"}
-"""How photographs are drawn in every lesson."""
+"""How photographs are drawn in every lesson; the blue reaches 4.5:1 on white, so it serves for text too."""
 FAKE_STYLE = {"color": PALETTE[1], "marker": "s", "linestyle": "--"}
-"""How generated images are drawn in every lesson."""
+"""How generated images are drawn in every lesson; the orange reaches 4.5:1 on white, so it serves for text too."""
 
 
 def use_style() -> None:
     """Set matplotlib's defaults for the course; a second call changes nothing."""
-    sns.set_theme(context="notebook", style="whitegrid", palette=list(PALETTE))
+    plt.style.use(["seaborn-v0_8-whitegrid", "seaborn-v0_8-notebook"])
     # Neighbouring lines differ in colour and in dashes, so that no line is told by its colour alone.
     dashes = [LINE_STYLES[index % len(LINE_STYLES)] for index in range(len(PALETTE))]
     plt.rcParams.update(
@@ -42,6 +59,11 @@ def use_style() -> None:
             "figure.constrained_layout.use": True,
             "image.cmap": "viridis",
             "image.interpolation": "nearest",
+            "font.sans-serif": ["DejaVu Sans"],  # comes with matplotlib, so that figures look alike everywhere
+            "legend.frameon": True,
+            "lines.markersize": 6,
+            "lines.markeredgewidth": 1,
+            "patch.linewidth": 1,
             "axes.titlesize": 12,
             "axes.labelsize": 11,
             "xtick.labelsize": 10,
@@ -83,79 +105,81 @@ def figure(rows: int = 1, columns: int = 1, *, width: float = 8.0, height: float
     return plt.subplots(rows, columns, figsize=(width, height), **options)
 
 
-def _rendered(fig: Figure) -> Image.Image:
-    """Render a figure.
+def exact_png(fig: Figure) -> bytes:
+    """Render a figure to PNG with every colour, without a software tag."""
+    drawn = io.BytesIO()
+    fig.savefig(drawn, format="png", metadata={"Software": None})
+    return drawn.getvalue()
 
-    Drawings are stored with a palette of 256 colours, which makes them three times smaller. A figure that holds a
-    picture keeps every colour: its pixels may be what it is about.
+
+def palette_png(exact: bytes) -> bytes:
+    """Store a picture with a palette, which makes it three times smaller; every viewer shows it.
+
+    A picture of at most 256 colours keeps every pixel; of one with more, each pixel takes the nearest of 256 colours,
+    chosen for this picture, without dithering.
 
     Args:
-        fig: any matplotlib figure.
+        exact: a PNG file.
 
     Returns:
-        The picture, with a palette or in RGB.
+        The PNG file; the same picture gives the same bytes.
     """
-    drawn = io.BytesIO()
-    fig.savefig(drawn, format="png")
-    with Image.open(drawn) as picture:
-        exact = picture.convert("RGB")
-    few = exact.quantize(256, method=Image.Quantize.MEDIANCUT, kmeans=1, dither=Image.Dither.NONE)
-    shift = np.abs(np.asarray(few.convert("RGB"), dtype=np.int16) - np.asarray(exact, dtype=np.int16)).mean()
-    most = 0.0 if any(ax.images for ax in fig.axes) else MOST_COLOUR_SHIFT
-    return few if shift <= most else exact
+    stored = io.BytesIO()
+    with Image.open(io.BytesIO(exact)) as opened:
+        with_palette(opened.convert("RGB")).save(stored, "PNG", optimize=True)
+    return stored.getvalue()
 
 
 def png_bytes(fig: Figure) -> bytes:
-    """Render a figure to a file of its own.
+    """Render a figure to a file of its own, with a palette; see `palette_png`."""
+    return palette_png(exact_png(fig))
+
+
+def with_palette(picture: Image.Image) -> Image.Image:
+    """Reduce a picture to 256 colours.
 
     Args:
-        fig: any matplotlib figure.
+        picture: RGB.
 
     Returns:
-        The PNG file, without a software tag, so that the same drawing gives the same bytes.
+        The picture with a palette; it is exact where 256 colours are enough.
     """
-    stored = io.BytesIO()
-    _rendered(fig).save(stored, "PNG", optimize=True)
-    return stored.getvalue()
+    packed = np.asarray(picture).astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], dtype=np.uint32)
+    colours, indices = np.unique(packed, return_inverse=True)
+    if len(colours) > COLOURS:
+        return picture.quantize(COLOURS, method=Image.Quantize.MEDIANCUT, kmeans=1, dither=Image.Dither.NONE)
+    result = Image.fromarray(indices.reshape(packed.shape).astype(np.uint8))
+    result.putpalette(np.stack([colours >> 16, colours >> 8 & 255, colours & 255], axis=1).astype(np.uint8).tobytes())
+    return result
 
 
-def webp_bytes(fig: Figure) -> bytes:
-    """Render a figure for a notebook: lossless WebP, about a quarter smaller than PNG, which every browser shows.
-
-    Args:
-        fig: any matplotlib figure.
-
-    Returns:
-        The WebP file; its pixels are those of `png_bytes`.
-    """
-    stored = io.BytesIO()
-    _rendered(fig).convert("RGB").save(stored, "WEBP", lossless=True, quality=80, method=4)
-    return stored.getvalue()
-
-
-def figure_html(webp: bytes, alt: str, caption: str = "") -> str:
-    """Wrap a WebP picture in HTML that carries its alt text twice: for screen readers, and visibly below the picture.
-
-    HTML is needed because JupyterLab sets no `alt` for a bare `image/png` output.
-
-    Args:
-        webp: a WebP file, as `webp_bytes` makes it.
-        alt: what the picture shows, in one or two sentences.
-        caption: optional short title, shown before the alt text.
-
-    Returns:
-        A `<figure>` element; the picture is embedded, so that it needs no other file.
+def checked_alt(alt: str) -> str:
+    """Return an alt text that may describe something.
 
     Raises:
-        ValueError: if the alt text is too short to describe anything.
+        ValueError: if it has fewer than four words.
     """
-    if len(alt.split()) < 4:
+    if len(alt.split()) < LEAST_ALT_WORDS:
         raise ValueError("alt text must describe the figure: write at least four words")
-    source = base64.b64encode(webp).decode("ascii")
-    title = f"<strong>{html.escape(caption)}</strong> " if caption else ""
-    img = f'<img style="max-width:100%" alt="{html.escape(alt)}" src="data:image/webp;base64,{source}"/>'
-    text = f"<figcaption>{title}{html.escape(alt, quote=False)}</figcaption>"
-    return f'<figure style="margin:0">{img}{text}</figure>'
+    return alt
+
+
+def caption_bundle(number: int, alt: str, caption: str = "") -> dict[str, str]:
+    """Make the visible text below a figure; a front end that drops most HTML still shows all of it.
+
+    JupyterLab gives a picture no alt text, so the caption says it too: nobody depends on the pixels.
+
+    Args:
+        number: number of the figure.
+        alt: what the figure shows.
+        caption: short title, or "".
+
+    Returns:
+        MIME type -> text.
+    """
+    title = f"Figure {number}: {caption}".rstrip()
+    markup = f"<strong>{html.escape(title, quote=False)}</strong> {html.escape(alt, quote=False)}"
+    return {"text/html": markup, "text/plain": f"{title} {alt}"}
 
 
 def display_bundle(data: Mapping[str, Any], metadata: Mapping[str, Any] | None = None) -> None:
@@ -168,20 +192,99 @@ def display_bundle(data: Mapping[str, Any], metadata: Mapping[str, Any] | None =
     display(dict(data), raw=True, metadata=dict(metadata or {}))  # type: ignore[no-untyped-call]
 
 
-def show(fig: Figure, alt: str, caption: str = "") -> None:
-    """Display a figure with its alt text as a visible caption, then close it.
+@dataclass(frozen=True)
+class Picture:
+    """A figure that was drawn.
 
-    nbval compares caption and alt text, not the pixels (notebooks/.nbval-sanitize.cfg cuts them out).
+    Attributes:
+        png: a PNG file with every colour.
+        alt: what it shows.
+        text_pixels: height of its smallest text in pixels of the file; 0 if it holds none.
+    """
+
+    png: bytes
+    alt: str
+    text_pixels: float
+
+
+def picture(fig: Figure, alt: str) -> Picture:
+    """Draw a figure, and close it.
+
+    Args:
+        fig: any matplotlib figure.
+        alt: what it shows, in one or two sentences.
+
+    Raises:
+        ValueError: if the alt text is too short to describe anything.
+    """
+    png = exact_png(fig)
+    plt.close(fig)
+    return Picture(png, checked_alt(alt), smallest_text(fig))
+
+
+def picture_html(drawn: Picture) -> str:
+    """Make an HTML image for the value of a live widget; nothing of it is stored.
+
+    Args:
+        drawn: the picture; it is embedded.
+
+    Returns:
+        An `<img>` element.
+    """
+    source = base64.b64encode(drawn.png).decode("ascii")
+    return f'<img style="max-width:100%" alt="{html.escape(drawn.alt)}" src="data:image/png;base64,{source}"/>'
+
+
+def smallest_text(fig: Figure) -> float:
+    """Measure the smallest visible text of a figure, from the size of its font.
+
+    Args:
+        fig: a figure that was drawn.
+
+    Returns:
+        Pixels of the stored file; 0 if there is no text.
+    """
+    texts = [text for text in fig.findobj(Text) if text.get_visible() and text.get_text().strip()]
+    points = [float(text.get_fontsize()) for text in texts]
+    return min(points, default=0.0) * PIXELS_PER_INCH / 72
+
+
+def display_picture(drawn: Picture, number: int, *, live: bool = False) -> None:
+    """Display a picture with its alt text in the metadata, where nbconvert reads it.
+
+    A reader's own run shows every colour; `refresh` stores a palette.
+
+    Args:
+        drawn: the picture.
+        number: number of the figure.
+        live: whether it stands for a widget.
+    """
+    png = palette_png(drawn.png) if outputs_are_checked() else drawn.png
+    bundle = {
+        "image/png": base64.b64encode(png).decode("ascii"),
+        "text/plain": f"Figure {number}: {drawn.alt}",
+    }
+    ours = {"text_pixels": round(drawn.text_pixels, 1), "live": live}
+    display_bundle(bundle, metadata={"image/png": {"alt": drawn.alt}, METADATA_KEY: ours})
+
+
+def show(fig: Figure, alt: str, caption: str = "") -> None:
+    """Display a figure and below it its number, caption and alt text; then close it.
+
+    The number counts itself, from 1 in each lesson. nbval compares the text, not the pixels.
 
     Args:
         fig: the figure.
         alt: what the figure shows, in one or two sentences: axes, groups, and what can be seen.
-        caption: optional short title such as "Figure 2.".
+        caption: optional short title, a phrase with a full stop; without "Figure 2", which is added.
+
+    Raises:
+        ValueError: if the alt text is too short to describe anything.
     """
-    webp = webp_bytes(fig)
-    plt.close(fig)
-    markup = figure_html(webp, alt, caption)
-    display_bundle({"text/html": markup, "text/plain": f"Figure: {alt}"})
+    drawn = picture(fig, alt)
+    number = FIGURES.next()
+    display_picture(drawn, number)
+    display_bundle(caption_bundle(number, alt, caption))
 
 
 def to_array(img: torch.Tensor | NDArray[Any]) -> NDArray[Any]:

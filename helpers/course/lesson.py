@@ -6,12 +6,12 @@ import random
 
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 
-from helpers.course.figures import display_bundle, use_style
+from helpers.course.environment import THREAD_VARIABLES, outputs_are_checked
+from helpers.course.figures import METADATA_KEY, display_bundle, use_style
+from helpers.course.numbering import FIGURES
 from helpers.errors import NaturalTracesError
-
-METADATA_KEY = "natural_traces"
-"""Key in an output's metadata under which `headline` stores its raw number (nbval does not compare metadata)."""
 
 
 class Todo(Exception):
@@ -26,7 +26,10 @@ class BandError(NaturalTracesError):
 
 
 def start(lesson: int) -> None:
-    """Prepare one notebook: seeds, number of threads, figure style; silent, and safe to run again.
+    """Prepare one notebook: seeds, number of threads, figure style and numbers; silent, and safe to run again.
+
+    One thread is used unless the environment asks for more by `OMP_NUM_THREADS`: the lessons' arrays are small, and
+    several threads that wait for each other are slower than one.
 
     Args:
         lesson: the lesson's number, 0 to 9; it is also the seed, so that lessons do not share random numbers.
@@ -34,14 +37,28 @@ def start(lesson: int) -> None:
     random.seed(lesson)
     np.random.seed(lesson)  # noqa: NPY002 - a learner's own line may still use the global generator
     torch.manual_seed(lesson)
-    threads = os.environ.get("OMP_NUM_THREADS", "")
-    if threads.isdigit() and int(threads) > 0:
-        torch.set_num_threads(int(threads))
+    limit_threads()
     use_style()
+    FIGURES.reset()
+
+
+def limit_threads() -> int:
+    """Limit the threads of PyTorch, of the libraries that are loaded, and of those that will be.
+
+    Returns:
+        How many threads each may use: `OMP_NUM_THREADS` where it is set, else 1.
+    """
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    threads = int(asked) if asked.isdigit() and int(asked) > 0 else 1
+    for variable in THREAD_VARIABLES:  # read by libraries that load later
+        os.environ.setdefault(variable, str(threads))
+    threadpool_limits(threads)
+    torch.set_num_threads(threads)
+    return threads
 
 
 def band_text(name: str, value: float, low: float, high: float) -> str:
-    """Return the line that `within` and `headline` show, or raise if the value lies outside the band.
+    """Return the line that `within` and `headline` show.
 
     Args:
         name: what was measured.
@@ -50,21 +67,29 @@ def band_text(name: str, value: float, low: float, high: float) -> str:
         high: largest value that the lesson promises.
 
     Returns:
-        "name: between low and high (here value)"; the bracket is left out of the comparison by nbval.
+        "name: value (usual band low to high)"; nbval does not compare the value. For a value that is not a finite
+        number inside [low, high] the bracket asks whether something was changed.
 
     Raises:
-        BandError: if the value is not a finite number inside [low, high].
+        BandError: if the value lies outside and the outputs are stored or compared, by `refresh` or nbval.
 
     >>> band_text("AUC", 0.91234, 0.85, 0.97)
-    'AUC: between 0.85 and 0.97 (here 0.9123)'
+    'AUC: 0.9123 (usual band 0.85 to 0.97)'
     """
-    if not (math.isfinite(value) and low <= value <= high):
+    if inside(value, low, high):
+        return f"{name}: {value:.4g} (usual band {low:g} to {high:g})"
+    if outputs_are_checked():
         raise BandError(f"{name}: {value:.4g} lies outside the band {low:g} to {high:g}")
-    return f"{name}: between {low:g} and {high:g} (here {value:.4g})"
+    return f"{name}: {value:.4g} (outside the usual band {low:g} to {high:g}: did you change something?)"
+
+
+def inside(value: float, low: float, high: float) -> bool:
+    """Tell whether a value is a finite number inside a band."""
+    return math.isfinite(value) and low <= value <= high
 
 
 def within(name: str, value: float, low: float, high: float) -> None:
-    """Print a number that differs slightly between machines as a fixed band; raise if it lies outside.
+    """Print a number that differs slightly between machines, and the band in which it usually lies.
 
     Args:
         name: what was measured.
@@ -73,7 +98,7 @@ def within(name: str, value: float, low: float, high: float) -> None:
         high: largest value that the lesson promises.
 
     Raises:
-        BandError: if the value is not a finite number inside [low, high].
+        BandError: if the value lies outside and the outputs are stored or compared, by `refresh` or nbval.
     """
     print(band_text(name, float(value), low, high))
 
@@ -91,12 +116,15 @@ def headline(name: str, value: float, low: float | None = None, high: float | No
         high: largest value that the lesson promises, or None.
 
     Raises:
-        BandError: if a band is given and the value lies outside it.
+        BandError: if the value lies outside its band and the outputs are stored or compared, by `refresh` or nbval.
         ValueError: if only one end of the band is given.
     """
     number = float(value)
-    if (low is None) != (high is None):
-        raise ValueError("a band has two ends: give both low and high, or neither")
-    text = f"{name}: {number:g}" if low is None or high is None else band_text(name, number, low, high)
-    record = {METADATA_KEY: {"headline": {"name": name, "value": number}}}
+    if low is None or high is None:
+        if low is not high:
+            raise ValueError("a band has two ends: give both low and high, or neither")
+        text, is_inside = f"{name}: {number:g}", True
+    else:
+        text, is_inside = band_text(name, number, low, high), inside(number, low, high)
+    record = {METADATA_KEY: {"headline": {"name": name, "value": number, "inside": is_inside}}}
     display_bundle({"text/plain": text}, metadata=record)

@@ -28,8 +28,7 @@ def clean(notebook: NotebookNode) -> None:
         for key in set(cell.metadata) - {"tags"}:
             del cell.metadata[key]
     for cell in code_cells(notebook):
-        for output in cell.outputs:
-            output.get("data", {}).pop(WIDGET_VIEW, None)
+        cell.outputs = [output for output in cell.outputs if WIDGET_VIEW not in output.get("data", {})]
 
 
 def with_run_time(source: str, seconds: float) -> str:
@@ -63,7 +62,7 @@ def refresh_lesson(folder: Path, name: str, after_cell: Callable[[], None] = lam
     times = []
     for copy_name, notebook, place in (("solution", solution, folder / "solutions"), ("learner", learner, folder)):
         try:
-            times.append(execute(notebook, place, after_cell))
+            times.append(execute(notebook, place, after_cell, checked=True))
         except CourseError as error:
             raise CourseError(f"{name} ({copy_name}'s copy), {error}") from error
     for notebook in (solution, learner):

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from helpers.course import CourseError, lessons, read_notebook, write_notebook
-from helpers.course.execute import code_cells, execute, headlines
+from helpers.course.execute import code_cells, execute, headlines, strays
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,7 @@ class LessonRun:
         cells: code cells executed.
         seconds: run time without the kernel's start.
         headlines: the lesson's main numbers.
+        outside: names of those that lie outside their usual bands.
         executed: where the executed copy lies.
         error: empty, or what failed and in which cell.
     """
@@ -30,6 +31,7 @@ class LessonRun:
     cells: int
     seconds: float
     headlines: dict[str, float] = field(default_factory=dict)
+    outside: list[str] = field(default_factory=list)
     executed: str = ""
     error: str = ""
 
@@ -52,7 +54,8 @@ def run_lesson(path: Path, out: Path, progress: Progress) -> LessonRun:
         error = str(problem)
     target = out / path.name
     write_notebook(notebook, target)
-    return LessonRun(path.stem, done, round(seconds, 1), headlines(notebook), _readable(target), error)
+    numbers, outside = headlines(notebook), strays(notebook)
+    return LessonRun(path.stem, done, round(seconds, 1), numbers, outside, _readable(target), error)
 
 
 def _readable(path: Path) -> str:
@@ -103,7 +106,10 @@ def table(records: Sequence[LessonRun]) -> Table:
     result.add_column("headline numbers", overflow="fold")
     result.add_column("executed copy", overflow="fold")
     for record in records:
-        numbers = "\n".join(f"{name}: {value:.4g}" for name, value in record.headlines.items())
+        numbers = "\n".join(
+            f"{name}: {value:.4g}{' (outside its usual band)' if name in record.outside else ''}"
+            for name, value in record.headlines.items()
+        )
         outcome = f"FAILED at {record.error}" if record.error else numbers
         cells = (record.lesson, str(record.cells), f"{record.seconds:.1f}", outcome, record.executed)
         result.add_row(*(Text(cell) for cell in cells))

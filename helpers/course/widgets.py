@@ -1,35 +1,60 @@
 """Sliders and quizzes that are alive in JupyterLab and leave a readable picture everywhere else."""
 
+import html
 from collections.abc import Callable
 from typing import Any
 
 import ipywidgets
-import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
-from helpers.course.figures import display_bundle, figure_html, webp_bytes
+from helpers.course.environment import outputs_are_checked
+from helpers.course.figures import Picture, caption_bundle, display_bundle, display_picture, picture, picture_html
+from helpers.course.numbering import FIGURES
 
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+LIVE = "natural-traces-live"
+"""Class of the box of every widget that is alive."""
+STYLE = f"""<style>
+.jp-OutputArea-child:has(.{LIVE}) + .jp-OutputArea-child,
+.jp-OutputArea-child:has(.{LIVE}) + .jp-OutputArea-child + .jp-OutputArea-child {{ display: none; }}
+.jp-OutputArea-child:has(> .jp-OutputArea-output.jupyter-widgets) {{ display: none; }}
+</style>"""
+"""JupyterLab shows a live widget in place of the two outputs after it, the picture and its caption.
+
+Where the widget's kernel is gone, JupyterLab says only "model not found"; that line goes, and picture and caption stay.
+"""
 
 
-def display_widget(widget: ipywidgets.Widget, static_html: str, note: str) -> None:
-    """Display a widget together with what a reader sees where no kernel runs.
+def display_widget(widget: ipywidgets.Box, still: Picture, note: str, *, number: int | None = None) -> None:
+    """Display a widget, and what a reader sees where no kernel runs.
 
-    JupyterLab shows the widget. GitHub, and the stored notebook, show `static_html`: `course refresh` removes the
-    widget's view, because without a kernel it would only say that its model is missing.
+    Three outputs: the live view, the picture, and its caption with the note. A front end with a kernel shows the live
+    view in their place. `course refresh` stores no view. A reader's own file may hold one; opened again with a new
+    kernel it shows nothing, and the picture is there.
 
     Args:
-        widget: any ipywidget, usually a box of labelled controls and an `HTML` widget.
-        static_html: a readable stand-in, for example the picture of the first setting.
-        note: what the widget does and which controls it has; also the text of plain consoles. nbval compares it.
+        widget: a box of labelled controls and `HTML` widgets.
+        still: the picture of the first setting.
+        note: what the widget does and which controls it has; nbval compares it.
+        number: number of the figure; the next one when None.
     """
-    view = {"version_major": 2, "version_minor": 0, "model_id": widget.model_id}
-    markup = f"{static_html}<p><em>{note}</em></p>"
-    display_bundle({WIDGET_VIEW: view, "text/html": markup, "text/plain": note})
+    number = FIGURES.next() if number is None else number
+    widget.add_class(LIVE)
+    display_bundle({WIDGET_VIEW: {"version_major": 2, "version_minor": 0, "model_id": widget.model_id}})
+    display_picture(still, number, live=True)
+    caption = caption_bundle(number, still.alt)
+    # A stored style would be shown as text where HTML is made safe, so only a live session gets one.
+    style = "" if outputs_are_checked() else STYLE
+    caption["text/html"] += f" <em>{html.escape(note, quote=False)}</em>{style}"
+    caption["text/plain"] += f" {note}"
+    display_bundle(caption)
 
 
 def labelled(control: ipywidgets.Widget, name: str) -> ipywidgets.Widget:
-    """Give a control a readable label, and let a slider report only when it is let go."""
+    """Give a control a readable label, and let a slider report only when it is let go.
+
+    The label is also the control's name for screen readers: ipywidgets ties a description to its control.
+    """
     control.description = name.replace("_", " ")
     control.style.description_width = "initial"
     if hasattr(control, "continuous_update"):
@@ -37,34 +62,42 @@ def labelled(control: ipywidgets.Widget, name: str) -> ipywidgets.Widget:
     return control
 
 
-def explorer_box(draw: Callable[..., Figure], alt: str, **controls: Any) -> ipywidgets.VBox:  # noqa: ANN401
+def explorer_box(
+    draw: Callable[..., Figure],
+    alt: str,
+    number: int,
+    /,
+    **controls: Any,  # noqa: ANN401
+) -> tuple[ipywidgets.VBox, Picture]:
     """Make the widget of `explorer` without displaying it.
 
     Args:
         draw: takes one value per control, by name, and returns a matplotlib figure.
         alt: what the figure shows at any setting; the settings are added to it.
+        number: number of the figure.
         controls: see `explorer`.
 
     Returns:
-        A box whose children are the controls, then the picture (an `HTML` widget).
+        A box whose children are the controls, then the picture and its caption (`HTML` widgets); and the picture of
+        the first setting, as it is stored.
 
     Raises:
         ValueError: if no control can be made for an argument.
     """
     widgets = {name: labelled(_control(value), name) for name, value in controls.items()}
-    picture = ipywidgets.HTML()
+    image, caption = ipywidgets.HTML(), ipywidgets.HTML()
 
-    def redraw(_change: object = None) -> None:
-        values = {name: widget.value for name, widget in widgets.items()}
-        setting = ", ".join(f"{one.description} = {_chosen(one)}" for one in widgets.values())
-        fig = draw(**values)
-        picture.value = figure_html(webp_bytes(fig), f"{alt} Setting: {setting}.")
-        plt.close(fig)
+    def redraw(_change: object = None) -> Picture:
+        fig = draw(**{name: widget.value for name, widget in widgets.items()})
+        text = f"{alt} Setting: {setting(list(widgets.values()))}."
+        drawn = picture(fig, text)
+        image.value, caption.value = picture_html(drawn), caption_bundle(number, text)["text/html"]
+        return drawn
 
+    still = redraw()
     for widget in widgets.values():
         widget.observe(redraw, names="value")
-    redraw()
-    return ipywidgets.VBox([*widgets.values(), picture])
+    return ipywidgets.VBox([*widgets.values(), image, caption]), still
 
 
 def explorer(draw: Callable[..., Figure], alt: str, **controls: Any) -> None:  # noqa: ANN401
@@ -79,10 +112,15 @@ def explorer(draw: Callable[..., Figure], alt: str, **controls: Any) -> None:  #
     Raises:
         ValueError: if no control can be made for an argument.
     """
-    box = explorer_box(draw, alt, **controls)
-    *widgets, picture = box.children
-    names = ", ".join(widget.description for widget in widgets)
-    display_widget(box, picture.value, f"Interactive in JupyterLab: run this cell, then change {names}.")
+    number = FIGURES.next()
+    box, still = explorer_box(draw, alt, number, **controls)
+    names = ", ".join(widget.description for widget in box.children[:-2])
+    display_widget(box, still, f"Interactive in JupyterLab: run this cell, then change {names}.", number=number)
+
+
+def setting(widgets: list[ipywidgets.Widget]) -> str:
+    """Say where controls stand: "scale = 2, colour = red"."""
+    return ", ".join(f"{one.description} = {_chosen(one)}" for one in widgets)
 
 
 def _chosen(widget: ipywidgets.Widget) -> str:

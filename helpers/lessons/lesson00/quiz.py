@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from functools import partial
 
 import ipywidgets
-import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.figure import Figure
 
-from helpers.course.figures import figure_html, image_grid, webp_bytes
+from helpers.course.figures import Picture, image_grid, picture, picture_html
 from helpers.course.widgets import display_widget
 from helpers.data.images import Image
 from helpers.data.protocol import Protocol, matched_view
@@ -124,26 +124,30 @@ class TwoAlternativeQuiz:
         told = f"{self.right} of {score.n} right: {score.value:.0%}, {interval}."
         return f"{told} {_verdict(score)}" if self.finished else told
 
-    def picture(self, number: int, *, reveal: bool = False) -> str:
-        """Draw one pair as HTML.
+    def figure(self, number: int, *, reveal: bool = False) -> Figure:
+        """Draw one pair.
 
         Args:
             number: Number of the pair, from 0.
             reveal: Whether to write below each picture what it is.
-
-        Returns:
-            HTML with alt text.
         """
         photograph, copy = self.pairs[number]
         names = {"photograph": photograph, "copy": copy}
         order = list(names) if self.truth[number] == "left" else list(reversed(names))
         labels = [f"{side}: {name}" if reveal else side for side, name in zip(SIDES, order, strict=True)]
-        fig = image_grid([names[name] for name in order], labels, columns=2, zoom=self.zoom)
-        markup = figure_html(
-            webp_bytes(fig), f"Pair {number + 1} of {len(self.pairs)}: two crops of one scene, side by side."
-        )
-        plt.close(fig)
-        return markup
+        return image_grid([names[name] for name in order], labels, columns=2, zoom=self.zoom)
+
+    def alt(self, number: int) -> str:
+        """Say what the figure of a pair shows."""
+        return f"Pair {number + 1} of {len(self.pairs)}: two crops of one scene, side by side."
+
+    def markup(self, number: int, *, reveal: bool = False) -> str:
+        """Draw one pair as HTML with alt text; see `figure`."""
+        return picture_html(picture(self.figure(number, reveal=reveal), self.alt(number)))
+
+    def still(self) -> Picture:
+        """Draw the first pair as it is stored."""
+        return picture(self.figure(0), self.alt(0))
 
     def widget(self) -> ipywidgets.VBox:
         """Make the interactive form.
@@ -154,7 +158,7 @@ class TwoAlternativeQuiz:
         buttons = [ipywidgets.Button(description=f"The {side} one is the photograph") for side in SIDES]
         for button in buttons:
             button.layout.width = "auto"
-        picture, said = ipywidgets.HTML(self.picture(0)), ipywidgets.HTML(self.summary())
+        picture, said = ipywidgets.HTML(self.markup(0)), ipywidgets.HTML(self.summary())
 
         def clicked(side: str, _button: object) -> None:
             number = len(self.answers)
@@ -162,7 +166,7 @@ class TwoAlternativeQuiz:
             said.value = (
                 f"{verdict}: the photograph of pair {number + 1} was on the {self.truth[number]}. {self.summary()}"
             )
-            picture.value = self.picture(number, reveal=True) if self.finished else self.picture(number + 1)
+            picture.value = self.markup(number, reveal=True) if self.finished else self.markup(number + 1)
             for button in buttons:
                 button.disabled = self.finished
 
@@ -176,7 +180,7 @@ class TwoAlternativeQuiz:
             f"Interactive in JupyterLab: run this cell, then say of each of {len(self.pairs)} pairs "
             "which picture is the photograph; the score appears below the buttons."
         )
-        display_widget(self.widget(), self.picture(0), note)
+        display_widget(self.widget(), self.still(), note)
 
 
 def _verdict(score: Interval) -> str:

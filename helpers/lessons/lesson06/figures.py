@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
@@ -66,6 +65,8 @@ def matrix_figure(matrix: pd.DataFrame, titles: Mapping[str, str], split: int) -
     Returns:
         The figure.
     """
+    import seaborn as sns
+
     fig: Figure
     fig, ax = figure(width=9.5, height=7.2)
     shown = matrix.rename(index=titles, columns=titles)
