@@ -260,7 +260,7 @@ def test_a_number_outside_its_band_stops_refresh_and_is_marked_by_run(tmp_path: 
     ):
         refresh(folder)
     build(folder)
-    done = CliRunner().invoke(app, ["run", "--folder", str(folder), "--out", str(tmp_path / "out"), "--json"])
+    done = command("course", "run", "--folder", str(folder), "--out", str(tmp_path / "out"), "--json")
     assert done.exit_code == 0, done.stderr
     assert [record["outside"] for record in json.loads(done.stdout)] == [["mean of three"]]
     outputs = code(read_notebook(tmp_path / "out" / NAME), "band").outputs

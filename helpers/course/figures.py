@@ -13,8 +13,8 @@ import torch
 from cycler import cycler
 from IPython.display import display
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 from matplotlib.text import Text
+from numpy.typing import NDArray
 from PIL import Image
 
 from helpers.course.environment import outputs_are_checked
