@@ -6,33 +6,10 @@ from pathlib import Path
 import pytest
 
 from helpers import cli
+from helpers.course import records
 from helpers.course import reproduce as subject
-from helpers.course.reproduce import BANDS, Band, ReproduceError, commands, compare, numbers, recorded, run_again
-
-
-def test_the_readme_gives_the_commands(tmp_path: Path) -> None:
-    (tmp_path / "README.md").write_text(
-        "# Results\n\n| file | command | where |\n|---|---|---|\n"
-        "| `a_b.json` | `python -m helpers audit x --where 'tier!=y' --json` | there |\n"
-        "| `table.csv` | `python -m helpers other` | there |\n",
-        encoding="utf-8",
-    )
-    assert commands(tmp_path) == {"a_b": "python -m helpers audit x --where 'tier!=y' --json"}
-
-
-def test_every_recorded_json_has_its_command_and_can_be_read(project: Path) -> None:
-    known = commands()
-    files = {path.stem for path in (project / "data" / "results").glob("*.json")}
-    assert files >= {"statistics", "audit_zoo"}
-    assert set(known) <= files
-    for name in known:
-        assert numbers(recorded(name))
-
-
-def test_every_band_compares_something() -> None:
-    for name, band in BANDS.items():
-        if name in commands():
-            assert any(band.covers(key) for key in numbers(recorded(name))), name
+from helpers.course.records import Band, Record, Records, Step
+from helpers.course.reproduce import ReproduceError, compare, make_again, numbers, recorded, run_again
 
 
 def test_numbers_are_named_by_their_way() -> None:
@@ -75,7 +52,7 @@ def test_values_that_are_no_numbers_on_both_sides_agree() -> None:
 
 
 def test_an_unknown_or_broken_result_is_told(tmp_path: Path) -> None:
-    (tmp_path / "README.md").write_text("", encoding="utf-8")
+    (tmp_path / "results.toml").write_text("", encoding="utf-8")
     (tmp_path / "bad.json").write_text("{", encoding="utf-8")
     (tmp_path / "list.json").write_text("[1]", encoding="utf-8")
     for name, message in (("none", "no such result"), ("bad", "no JSON"), ("list", "one JSON object")):
@@ -94,6 +71,21 @@ def test_a_command_that_is_none_or_fails_is_told(words: str) -> None:
         run_again(words)
 
 
+def test_detectors_that_lie_there_are_not_trained_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "made").mkdir()
+    (tmp_path / "made" / "card.json").write_text("{}", encoding="utf-8")
+    ran: list[str] = []
+    monkeypatch.setattr(subject, "_output", lambda command: ran.append(command) or '{"ap": 1}')
+    told: list[str] = []
+    steps = (
+        Step("train 0", (str(tmp_path / "made"),)),
+        Step("train 1", (str(tmp_path / "made"), str(tmp_path / "not made"))),
+        Step("evaluate"),
+    )
+    assert make_again(steps, told.append) == {"ap": 1}
+    assert ran == told == ["train 1", "evaluate"]
+
+
 # The command
 
 
@@ -102,7 +94,8 @@ def pretend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """One recorded result, and a command that makes whatever `again.json` holds."""
     (tmp_path / "result.json").write_text(json.dumps({"ap": 0.9}), encoding="utf-8")
     stored = subject.recorded
-    monkeypatch.setattr(subject, "commands", lambda: {"result": "python -m helpers result --json"})
+    known = Records({"result": Record("A result", "here", "python -m helpers result --json")}, {})
+    monkeypatch.setattr(records, "read_records", lambda: known)
     monkeypatch.setattr(subject, "recorded", lambda name: stored(name, tmp_path))
     monkeypatch.setattr(subject, "run_again", lambda words: json.loads((tmp_path / "again.json").read_text("utf-8")))
     return tmp_path
@@ -130,6 +123,10 @@ def test_the_list_and_an_unknown_name(capsys: pytest.CaptureFixture[str]) -> Non
         cli.main(["reproduce", "--list"])
     assert end.value.code == 0
     assert "statistics" in capsys.readouterr().out
+    with pytest.raises(SystemExit) as end:
+        cli.main(["reproduce", "wild_ntf_jpeg75", "--steps"])
+    assert end.value.code == 0
+    assert [line.split()[3] for line in capsys.readouterr().out.splitlines()] == ["train"] * 3 + ["combine", "evaluate"]
     with pytest.raises(SystemExit) as end:
         cli.main(["reproduce", "nothing"])
     assert end.value.code == 2

@@ -90,15 +90,7 @@ def test_lesson_02_states_how_long_the_zoo_took(project: Path, lesson_02: str) -
     assert f"they took {minutes // 60:.0f} hour and {minutes % 60:.0f} minutes on a CPU" in lesson_02
 
 
-def test_every_result_names_its_command(project: Path) -> None:
-    folder = project / "data" / "results"
-    listed = (folder / "README.md").read_text(encoding="utf-8")
-    files = sorted(path.name for path in folder.iterdir() if path.name != "README.md")
-    assert files
-    assert [name for name in files if f"| `{name}` | `python -m helpers " not in listed] == []
-
-
-def test_the_readme_states_what_developing_crops_anew_is_worth(project: Path) -> None:
+def test_the_page_states_what_developing_crops_anew_gives(project: Path) -> None:
     plain, developed = (
         {row["score"]: row["mean"] for row in read(project, name)["means"]}
         for name in ("wild_holdout.json", "wild_holdout_camera.json")
@@ -107,7 +99,7 @@ def test_the_readme_states_what_developing_crops_anew_is_worth(project: Path) ->
         f"the head has a mean AUC of {developed['head']:.2f} instead of {plain['head']:.2f} "
         f"and all parts together {developed['all']:.2f} as before"
     )
-    assert said in (project / "README.md").read_text(encoding="utf-8")
+    assert said in (project / "docs" / "results.md").read_text(encoding="utf-8")
     assert f"{plain['all']:.2f}" == f"{developed['all']:.2f}"
 
 
@@ -120,10 +112,10 @@ def points(ap: dict[str, float]) -> str:
     return f"{100 * ap['value']:.1f} [{100 * ap['low']:.1f}, {100 * ap['high']:.1f}]"
 
 
-def test_the_readme_states_what_three_times_the_steps_give(project: Path) -> None:
-    readme = (project / "README.md").read_text(encoding="utf-8")
+def test_the_page_states_what_three_times_the_steps_give(project: Path) -> None:
+    page = (project / "docs" / "results.md").read_text(encoding="utf-8")
     known, new = unseen_ap(project, "wild_long_ntf.json")
-    assert f"ranked no better: {points(known)} and {points(new)} for NTF" in readme
+    assert f"ranked no better: {points(known)} and {points(new)} for NTF" in page
     said = []
     for name in ("difference", "difference_npr", "difference_ensemble"):
         known, new = unseen_ap(project, f"wild_long_{name}.json")
@@ -132,7 +124,7 @@ def test_the_readme_states_what_three_times_the_steps_give(project: Path) -> Non
     pixels, differences, joined = said
     assert (
         f"cross-entropy on pixels is then {pixels}, to that on pixel differences {differences}, "
-        f"and to the three joined {joined} (`wild_long_*.json`)" in readme
+        f"and to the three joined {joined} (`wild_long_*.json`)" in page
     )
 
 

@@ -2,12 +2,15 @@
 
 import time
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from helpers.cli import Status
 from helpers.cli.common import AsJson, print_json, print_rows, tell
+
+if TYPE_CHECKING:
+    from helpers.course.records import Records
 
 SHOWN = 10
 
@@ -15,51 +18,63 @@ SHOWN = 10
 def reproduce(
     name: Annotated[str, typer.Argument(help="Name of a result in data/results, without its ending.")] = "",
     listed: Annotated[bool, typer.Option("--list", help="List the results with their commands and bands.")] = False,
+    steps: Annotated[bool, typer.Option("--steps", help="Only print the commands that lead to the result.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Run the command that made a recorded result, and compare within its band; exit status 2 when outside."""
-    from helpers.course.reproduce import BANDS, Band, ReproduceError, commands, compare, recorded, run_again
+    """Run the commands that made a recorded result, and compare within its band; exit status 2 when outside."""
+    from helpers.course.records import read_records
+    from helpers.course.reproduce import compare, make_again, recorded
 
-    known = commands()
+    known = read_records()
     if listed:
         _print_list(known, as_json)
         return
-    if name not in known:
-        raise ReproduceError(f"{name or 'no name'}: no such result (known: {', '.join(known)})")
+    wanted = known.steps(name)
+    if steps:
+        commands = [step.command for step in wanted]
+        print_json(commands) if as_json else typer.echo("\n".join(commands))
+        return
     old, begin = recorded(name), time.perf_counter()
-    tell(f"running: {known[name]}")
-    found = compare(old, run_again(known[name]), BANDS.get(name, Band()))
+    new = make_again(wanted, lambda command: tell(f"running: {command}"))
+    result = compare(old, new, known.records[name].band)
     seconds = time.perf_counter() - begin
     if as_json:
-        found_again = {"name": name, "agrees": found.agrees, **asdict(found), "seconds": round(seconds, 1)}
-        print_json(found_again, indent=None)
+        print_json({"name": name, "agrees": result.agrees, **asdict(result), "seconds": round(seconds, 1)}, indent=None)
     else:
-        verdict = "agrees" if found.agrees else "does not agree"
+        verdict, at = "agrees" if result.agrees else "does not agree", f" at {result.at}" if result.at else ""
         typer.echo(
-            f"{name} {verdict}: {found.compared:,} numbers compared in {seconds:.0f} s, "
-            f"largest difference {found.largest:.3g} (band {found.tolerance:g}){f' at {found.at}' if found.at else ''}"
+            f"{name} {verdict}: {result.compared:,} numbers compared in {seconds:.0f} s, "
+            f"largest difference {result.largest:.3g} (band {result.tolerance:g}){at}"
         )
-        for path in found.outside[:SHOWN]:
+        for path in result.outside[:SHOWN]:
             typer.echo(f"outside: {path}")
-    if not found.agrees:
+    if not result.agrees:
         raise typer.Exit(Status.FAILED)
 
 
-def _print_list(known: dict[str, str], as_json: bool) -> None:
+def _print_list(known: "Records", as_json: bool) -> None:
     """Print one line for each result."""
-    from helpers.course.reproduce import BANDS, Band
-
-    bands = {name: BANDS.get(name, Band()) for name in known}
+    entries = [
+        {
+            "name": name,
+            "title": record.title,
+            "steps": [step.command for step in known.steps(name)],
+            "band": record.band.tolerance,
+            "minutes": record.minutes,
+        }
+        for name, record in known.records.items()
+    ]
     if as_json:
-        print_json(
-            [
-                {"name": name, "command": known[name], "band": band.tolerance, "minutes": band.minutes}
-                for name, band in bands.items()
-            ]
-        )
+        print_json(entries)
         return
     rows = [
-        (name, known[name], f"{band.tolerance:g}", "?" if band.minutes is None else f"{band.minutes:g}")
-        for name, band in bands.items()
+        (
+            name,
+            record.title,
+            str(len(known.steps(name))),
+            f"{record.band.tolerance:g}",
+            "?" if record.minutes is None else f"{record.minutes:g}",
+        )
+        for name, record in known.records.items()
     ]
-    print_rows(("result", "command", "band", "minutes"), rows, title="Recorded results", width=110)
+    print_rows(("result", "what", "steps", "band", "minutes"), rows, title="Recorded results", width=110)

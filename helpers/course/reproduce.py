@@ -1,82 +1,32 @@
 """Make a recorded result again, and say whether it came out the same.
 
-Every file in `data/results` has one row in the README there, which holds the command that made it. The command runs
-again in a process of its own, and its numbers are set beside the recorded ones. They agree where each differs by no
-more than the band stated here: training ends a little elsewhere on another processor.
+`data/results/results.toml` describes every file there (`helpers.course.records`). The steps that lead to it run again,
+each in a process of its own, save those whose detectors lie there already; then its numbers are set beside the recorded
+ones. They agree where each differs by no more than the record's band: training ends a little elsewhere on another
+processor.
 """
 
 import json
-import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
+from helpers.course.records import Band, Step, read_records
 from helpers.data.places import shipped
 from helpers.errors import NaturalTracesError
 
-__all__ = ["BANDS", "Band", "Comparison", "ReproduceError", "commands", "compare", "numbers", "recorded", "run_again"]
+__all__ = ["Comparison", "ReproduceError", "compare", "make_again", "numbers", "recorded", "run_again"]
 
-_ROW = re.compile(r"^\| `(?P<file>[\w.-]+)\.json` \| `(?P<command>python -m helpers [^`]+)` \|", re.MULTILINE)
+DETECTOR = "card.json"
+"""A folder that holds this file holds a trained detector."""
 
 
 class ReproduceError(NaturalTracesError):
     """A result that is not recorded, or whose command does not run."""
-
-
-@dataclass(frozen=True)
-class Band:
-    """How near a number must come to the recorded one.
-
-    Attributes:
-        tolerance: Largest absolute difference.
-        keys: Patterns of the numbers that are compared, such as `*.ap.value`; see `numbers` for their names.
-        without: Patterns of numbers that are left out, such as times.
-        minutes: What the command takes on one core, roughly; None where nobody has timed it.
-    """
-
-    tolerance: float = 0.02
-    keys: tuple[str, ...] = ("*",)
-    without: tuple[str, ...] = ("*seconds*", "*minutes*")
-    minutes: float | None = None
-
-    def covers(self, name: str) -> bool:
-        """Tell whether a number is compared."""
-        return any(fnmatchcase(name, key) for key in self.keys) and not any(
-            fnmatchcase(name, key) for key in self.without
-        )
-
-
-BANDS: Mapping[str, Band] = MappingProxyType(
-    {
-        "audit_benchmark": Band(0.02, minutes=4),
-        "audit_benchmark_test": Band(0.02, minutes=1),
-        "audit_zoo": Band(0.02, minutes=1),
-        "statistics": Band(0.001, minutes=0.5),
-        "embeddings_zoo": Band(0.05, without=("*points*", "*redrawn*"), minutes=1),
-        "augmentation_zoo": Band(0.1, keys=("runs.*.ap",), minutes=35),
-        "robustness_wild": Band(0.02, minutes=2),
-        "robustness_zoo": Band(0.02, minutes=2),
-        "generalization_zoo": Band(0.1, keys=("*.means.*.metrics.a*.value",), minutes=8),
-    }
-)
-"""Name of a result -> its band; any other result is compared in full, within `Band()`."""
-
-
-def commands(folder: Path | None = None) -> dict[str, str]:
-    """Read the README of the results: name of a result -> the command that made it.
-
-    Args:
-        folder: Holds the results; `data/results` when None.
-    """
-    place = folder or shipped("results")
-    text = (place / "README.md").read_text(encoding="utf-8")
-    return {row["file"]: row["command"] for row in _ROW.finditer(text)}
 
 
 def recorded(name: str, folder: Path | None = None) -> dict[str, Any]:
@@ -96,7 +46,7 @@ def recorded(name: str, folder: Path | None = None) -> dict[str, Any]:
     try:
         document = json.loads((place / f"{name}.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ReproduceError(f"{name}: no such result (known: {', '.join(commands(place))})") from None
+        raise ReproduceError(f"{name}: no such result (known: {', '.join(read_records(place).records)})") from None
     except ValueError as error:
         raise ReproduceError(f"{name}: is no JSON document: {error}") from None
     if not isinstance(document, dict):
@@ -104,8 +54,30 @@ def recorded(name: str, folder: Path | None = None) -> dict[str, Any]:
     return document
 
 
+def make_again(steps: tuple[Step, ...], tell: Callable[[str], None] = lambda text: None) -> dict[str, Any]:
+    """Run the steps that lead to a record.
+
+    Args:
+        steps: In order; the last prints the record. Those whose detectors lie there already are left out.
+        tell: Told each command before it runs.
+
+    Returns:
+        The record.
+
+    Raises:
+        ReproduceError: A command fails, or the last prints something else.
+    """
+    *before, last = steps
+    for step in before:
+        if not all((Path(folder) / DETECTOR).is_file() for folder in step.makes):
+            tell(step.command)
+            _output(step.command)
+    tell(last.command)
+    return run_again(last.command)
+
+
 def run_again(command: str) -> dict[str, Any]:
-    """Run a command of the README in a process of its own.
+    """Run a command in a process of its own.
 
     Args:
         command: Starts with `python -m helpers`, and prints one JSON document.
@@ -116,6 +88,14 @@ def run_again(command: str) -> dict[str, Any]:
     Raises:
         ReproduceError: It fails, or prints something else.
     """
+    try:
+        return dict(json.loads(_output(command)))
+    except ValueError:
+        raise ReproduceError(f"{command}: did not print one JSON document") from None
+
+
+def _output(command: str) -> str:
+    """Run a command of this package and return what it prints."""
     words = shlex.split(command)
     if words[:3] != ["python", "-m", "helpers"]:
         raise ReproduceError(f"{command!r}: is no command of this package")
@@ -123,11 +103,7 @@ def run_again(command: str) -> dict[str, Any]:
     if done.returncode != 0:
         reason = (done.stderr.strip().splitlines() or ["no message"])[-1].removeprefix("error: ")
         raise ReproduceError(f"{command}: {reason}")
-    try:
-        document = json.loads(done.stdout)
-    except ValueError:
-        raise ReproduceError(f"{command}: did not print one JSON document") from None
-    return dict(document)
+    return done.stdout
 
 
 def numbers(document: object, name: str = "") -> dict[str, float]:
