@@ -16,6 +16,7 @@ from helpers.data.protocol import Protocol
 from helpers.data.select import sample_rows
 from helpers.evaluation import audit
 from helpers.evaluation.audit import AuditReport
+from helpers.evaluation.metrics import Interval
 
 
 def scene(seed: int, height: int = 72, width: int = 80, shift: int = 0) -> torch.Tensor:
@@ -144,7 +145,7 @@ def test_leak_auc_agrees_with_a_plain_loop() -> None:
 
 
 def test_direction_is_learnt_not_folded() -> None:
-    """A cue whose direction turns round between sources ends below 0.5 and is not called leaky."""
+    """A cue whose direction turns round between sources ends below 0.5: it is not folded to the upper half."""
     labels = np.tile([0, 1], 40)
     sources = np.array([f"{label}{i // 40}" for i, label in enumerate(labels)])
     turned = np.where(np.arange(80) < 40, labels, 1 - labels).astype(float)
@@ -189,7 +190,7 @@ def test_report_is_plain_data_and_repeats(tmp_path: Path) -> None:
     first, second = run(tmp_path / "a", plain), run(tmp_path / "b", plain)
     assert json.loads(json.dumps(first.to_dict())) == json.loads(json.dumps(second.to_dict()))
     frame = first.to_frame()
-    assert list(frame.columns) == ["view", "cue", "kind", "auc", "low", "high", "folds", "clusters", "leaky"]
+    assert list(frame.columns) == ["view", "cue", "kind", "auc", "low", "high", "folds", "clusters", "verdict"]
     assert len(frame) == 2 * (len(audit.CUES) + 2)
 
 
@@ -214,3 +215,80 @@ def test_benchmark_is_matched_and_its_originals_were_not(benchmark_root: Path) -
         assert report.result("raw files", cue).auc.value == 0.5
         assert not report.result("matched protocol", cue).leaky
     assert 0.95 < report.result("original files", "is it a PNG").auc.value < 0.99
+
+
+# Order of rows
+
+
+def shuffled(df: pd.DataFrame, seed: int = 5) -> pd.DataFrame:
+    return df.sample(frac=1, random_state=seed).reset_index(drop=True)
+
+
+def test_the_order_of_rows_plays_no_part(tmp_path: Path) -> None:
+    def mixed(label: str, number: int) -> tuple[bytes, str]:
+        img = scene(number + 1000 * (label == "fake"), shift=10 * (label == "fake"))
+        return (images.encode_png(img), "png") if number % 3 else (images.encode_jpeg(img, 80 + number % 15), "jpg")
+
+    df = build(tmp_path, mixed)
+    df = df.assign(orig_format="PNG", orig_width="512", orig_height=np.arange(len(df)) + 500, orig_quality="")
+    reports = [audit.audit(rows, tmp_path, Protocol(crop=32), n_draws=40) for rows in (df, shuffled(df))]
+    assert reports[0].to_dict() == reports[1].to_dict()
+
+
+def test_an_image_keeps_its_settings_in_a_smaller_set(tmp_path: Path) -> None:
+    df = build(tmp_path, plain)
+    whole, part = df.sort_values("path").reset_index(drop=True), df[df["path"] > df["path"].min()]
+    features = [audit._read_features(rows, tmp_path, Protocol(crop=32), 0, iter)[1] for rows in (whole, part)]
+    assert features[0].iloc[1:].reset_index(drop=True).equals(features[1].reset_index(drop=True))
+
+
+def test_samples_do_not_depend_on_the_order_of_rows() -> None:
+    df = pd.DataFrame({"label": ["real", "fake"] * 60, "generator": "", "source": ["a", "b", "c"] * 40})
+    df["path"] = [f"{i}.png" for i in range(len(df))]
+    assert set(sample_rows(df, 30)["path"]) == set(sample_rows(shuffled(df), 30)["path"])
+
+
+# Verdicts
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "high", "said"),
+    [
+        (0.60, 0.24, 0.97, "cannot tell"),
+        (0.07, 0.02, 0.15, "leaky"),
+        (0.90, 0.80, 0.97, "leaky"),
+        (0.70, 0.55, 0.85, "cannot tell"),
+        (0.45, 0.30, 0.55, "cannot tell"),
+        (0.52, 0.45, 0.59, "not leaky"),
+        (0.50, 0.50, 0.50, "not leaky"),
+        (1.00, 1.00, 1.00, "leaky"),
+        (0.00, 0.00, 0.00, "leaky"),
+    ],
+)
+def test_the_interval_decides(value: float, low: float, high: float, said: str) -> None:
+    area = Interval(value, low, high, 0.95, 10)
+    assert audit.verdict(area) == said
+    result = audit.CueResult("matched protocol", "format", "container", area, "source", "source")
+    assert (result.verdict, result.leaky) == (said, said == "leaky")
+
+
+def test_one_source_of_a_label_is_said_to_be_no_proof(tmp_path: Path) -> None:
+    df = build(tmp_path, plain)
+    assert audit.audit(df, tmp_path, Protocol(crop=32), n_draws=20).confounded == ""
+    single = df.assign(source=df["source"].mask(df["label"] == "real", "one"))
+    report = audit.audit(single, tmp_path, Protocol(crop=32), n_draws=20)
+    assert "cannot tell a mark of the label from a mark of a source" in report.confounded
+    assert "1 real, 6 fake" in report.confounded
+    assert audit.audit(single, tmp_path, Protocol(crop=32), n_draws=20, folds_by="image").confounded == ""
+
+
+@pytest.mark.parametrize("cell", ["", "512x", "8.5", "-3"])
+def test_original_sizes_that_are_no_numbers_are_named_before_the_work(tmp_path: Path, cell: str) -> None:
+    df = build(tmp_path, plain)
+    df = df.assign(orig_format="PNG", orig_width="512.0", orig_height="512", orig_quality="85.0")
+    assert audit.original_features(df) is not None
+    df.loc[3, "orig_width"] = cell
+    with pytest.raises(ManifestError) as caught:
+        audit.audit(df, tmp_path / "absent", n_draws=5, name="m.csv")
+    assert str(caught.value).startswith("m.csv: orig_width must hold whole numbers")
+    assert df["path"][3] in str(caught.value)

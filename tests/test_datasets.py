@@ -11,6 +11,7 @@ from helpers.data import protocol as datasets
 from helpers.data.images import ImageError
 from helpers.data.manifest import ManifestError
 from helpers.data.protocol import ManifestDataset, Protocol
+from helpers.data.seeds import item_generator
 
 
 def noisy(seed: int, height: int = 40, width: int = 50) -> torch.Tensor:
@@ -111,7 +112,7 @@ def test_pixels_play_no_part_in_the_draw() -> None:
     protocol = Protocol(crop=16, qualities=(30, 100))
     for index in range(20):
         infos = [
-            images.probe(datasets.matched_bytes(img, protocol, datasets.item_generator(0, 0, index)))
+            images.probe(datasets.matched_bytes(img, protocol, item_generator(0, 0, index)))
             for img in (noisy(1), torch.zeros(3, 40, 50, dtype=torch.uint8))
         ]
         assert infos[0].quantisation == infos[1].quantisation
@@ -125,7 +126,7 @@ def test_settings_cover_the_distribution() -> None:
     }
     seen: dict[tuple[int, str], int] = {}
     for index in range(240):
-        info = images.probe(datasets.matched_bytes(noisy(0), protocol, datasets.item_generator(0, 0, index)))
+        info = images.probe(datasets.matched_bytes(noisy(0), protocol, item_generator(0, 0, index)))
         key = (tables[info.quantisation], str(info.subsampling))
         seen[key] = seen.get(key, 0) + 1
     assert len(seen) == 6
@@ -136,7 +137,7 @@ def test_without_reencoding_the_view_is_a_native_crop() -> None:
     img = torch.arange(40 * 50).reshape(1, 40, 50).remainder(256).to(torch.uint8).expand(3, -1, -1)
     img = img.clone()
     img[1] = torch.arange(40).reshape(40, 1)
-    view = datasets.matched_view(img, Protocol(crop=8, reencode=False), datasets.item_generator(0, 0, 1))
+    view = datasets.matched_view(img, Protocol(crop=8, reencode=False), item_generator(0, 0, 1))
     row = int(view[1, 0, 0])
     windows = img[:, row : row + 8].unfold(2, 8, 1).permute(2, 0, 1, 3)
     assert (windows == view).flatten(1).all(1).any()
@@ -144,8 +145,8 @@ def test_without_reencoding_the_view_is_a_native_crop() -> None:
 
 def test_matched_view_is_the_decoded_jpeg_of_the_crop() -> None:
     img, protocol = noisy(5), Protocol(crop=24, qualities=(90, 90), subsamplings=("4:4:4",))
-    generator = datasets.item_generator(7, 0, 2)
-    crop = images.random_crop(img, 24, datasets.item_generator(7, 0, 2))
+    generator = item_generator(7, 0, 2)
+    crop = images.random_crop(img, 24, item_generator(7, 0, 2))
     expected = images.decode(images.encode_jpeg(crop, 90, "4:4:4"))
     assert torch.equal(datasets.matched_view(img, protocol, generator), expected)
 
@@ -205,7 +206,7 @@ def test_impossible_arguments(table: pd.DataFrame, folder: Path) -> None:
 
 def test_generators_of_neighbours_are_unrelated() -> None:
     draws = {
-        (seed, epoch, index): int(torch.randint(2**62, (), generator=datasets.item_generator(seed, epoch, index)))
+        (seed, epoch, index): int(torch.randint(2**62, (), generator=item_generator(seed, epoch, index)))
         for seed in range(4)
         for epoch in range(4)
         for index in range(4)

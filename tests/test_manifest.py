@@ -132,6 +132,78 @@ def test_every_rule_is_checked(change: dict[str, object], rule: str) -> None:
         manifest.validate(table(**change))
 
 
+# Encodings and cells
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("divider", [",", ";", "\t"])
+def test_tables_in_any_encoding_that_says_what_it_is(tmp_path: Path, encoding: str, end: str, divider: str) -> None:
+    df = table(origin="Bäume, 树; und")
+    text = df.to_csv(index=False, lineterminator=end, sep=divider)
+    (tmp_path / "m.csv").write_bytes(text.encode(encoding))
+    assert manifest.read_manifest(tmp_path / "m.csv").to_dict("list") == df.to_dict("list")
+
+
+def test_latin_1_is_refused_by_line_and_column(tmp_path: Path) -> None:
+    df = table(origin=["here", "here", "Bäume", "here", "here", "here"])
+    (tmp_path / "m.csv").write_bytes(df.to_csv(index=False).encode("latin-1"))
+    with pytest.raises(ManifestError, match="line 4, column 'origin': byte 0xe4 is not UTF-8") as caught:
+        manifest.read_manifest(tmp_path / "m.csv")
+    assert str(caught.value).startswith(str(tmp_path / "m.csv"))
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("path,path\na,b\n", "'path' occurs twice"),
+        ("path,label\na.png\n", "line 2 has 1 cells"),
+        ("path,label\na.png,real,more\n", "line 2 has 3 cells"),
+        ('path,label\n"a.png,real\n', "not a CSV table"),
+        ("path,label\na\0.png,real\n", "zero bytes"),
+        ("\n\n", "it is empty"),
+    ],
+)
+def test_broken_tables_give_one_line(tmp_path: Path, text: str, reason: str) -> None:
+    (tmp_path / "m.csv").write_bytes(text.encode())
+    with pytest.raises(ManifestError, match=reason) as caught:
+        manifest.read_manifest(tmp_path / "m.csv")
+    assert "\n" not in str(caught.value)
+
+
+def test_spellings_of_labels_and_numbers(tmp_path: Path) -> None:
+    table(label=["0", "1", "Real", "FAKE", "nature", "AI"], width="8.0", sha256="A" * 64).to_csv(
+        tmp_path / "m.csv", index=False
+    )
+    df = manifest.read_manifest(tmp_path / "m.csv")
+    assert df["label"].tolist() == ["real", "fake"] * 3
+    assert df["width"].tolist() == [8] * 6
+    assert set(df["sha256"]) == {"a" * 64}
+
+
+@pytest.mark.parametrize("cell", ["", "wide", "8.5", "-8", "nan", "inf", "1e3", "9" * 30])
+def test_sizes_that_are_no_numbers_are_named(tmp_path: Path, cell: str) -> None:
+    table(height=["8", "8", cell, "8", "8", "8"]).to_csv(tmp_path / "m.csv", index=False)
+    with pytest.raises(ManifestError, match="height must hold whole numbers") as caught:
+        manifest.read_manifest(tmp_path / "m.csv")
+    assert "real/2.png" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [("caf\udce9.png", "path must"), ("a\rb.png", "path must"), ("a\nb.png", "path must"), ("a:b.png", "path must"),
+     ("a\\b.png", "path must"), ("\x1b[2J.png", "path must")],
+)  # fmt: skip
+def test_names_that_no_table_can_hold_are_refused_in_one_line(tmp_path: Path, path: str, reason: str) -> None:
+    df = table(path=["a.png", path, *"bcde"])
+    with pytest.raises(ManifestError, match=reason) as caught:
+        manifest.write_manifest(df, tmp_path / "m.csv")
+    assert str(caught.value).isprintable()
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(ManifestError, match=r"origin .* is not UTF-8"):
+        manifest.write_manifest(table(origin="caf\udce9"), tmp_path / "m.csv")
+
+
 # Paths
 
 

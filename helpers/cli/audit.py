@@ -40,7 +40,7 @@ def audit(
             return tqdm(paths, desc=title, unit="image", disable=None, leave=False)
 
         reports[part] = run_audit(
-            rows, place, Protocol(crop=crop), folds_by=folds, seed=seed, n_draws=draws, progress=progress
+            rows, place, Protocol(crop=crop), folds_by=folds, seed=seed, n_draws=draws, progress=progress, name=name
         )
     if as_json:
         head = {"manifest": str(name), "images": len(df), "audited": len(chosen), "seed": seed}
@@ -60,16 +60,27 @@ def _parts(df: "pd.DataFrame", by: str) -> "dict[str, pd.DataFrame]":
 
 def _print_report(part: str, report: "AuditReport") -> None:
     """Print one table per view, and the verdict in words."""
-    from helpers.evaluation.audit import LEAKY_ABOVE, MATCHED_PROTOCOL
-
     typer.echo(f"{part}: {report.images:,} images ({report.real:,} real, {report.fake:,} fake)")
     table = report.to_frame()
-    table["leaky"] = table["leaky"].map({True: "leaky", False: ""})
     for view, rows in table.groupby("view", sort=False):
         print_table(rows.drop(columns="view"), f"{view}: leak AUC with 95 % interval")
     if report.skipped:
         typer.echo(f"{report.skipped} image(s) are smaller than the crop of {report.protocol.crop} pixels: not matched")
-    cues = ", ".join(f"{cue} ({report.result(MATCHED_PROTOCOL, cue).kind})" for cue in report.leaky_cues)
-    typer.echo(
-        f"matched protocol: leaky (AUC above {LEAKY_ABOVE}) by: {cues}" if cues else "matched protocol: not leaky"
-    )
+    if report.confounded:
+        typer.echo(report.confounded)
+    typer.echo(f"matched protocol: {_verdict(report)}")
+
+
+def _verdict(report: "AuditReport") -> str:
+    """Say which cues leak, and of which that cannot be told."""
+    from helpers.evaluation.audit import LEAKY_ABOVE, MATCHED_PROTOCOL
+
+    def named(cues: tuple[str, ...]) -> str:
+        return ", ".join(f"{cue} ({report.result(MATCHED_PROTOCOL, cue).kind})" for cue in cues)
+
+    parts = []
+    if report.leaky_cues:
+        parts.append(f"leaky (interval beyond {1 - LEAKY_ABOVE:.1f} to {LEAKY_ABOVE}) by: {named(report.leaky_cues)}")
+    if report.undecided_cues:
+        parts.append(f"too few images or sources, cannot tell: {named(report.undecided_cues)}")
+    return "; ".join(parts) or "not leaky"

@@ -20,6 +20,7 @@ import hashlib
 import os
 import re
 import tempfile
+import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
@@ -30,12 +31,13 @@ import numpy as np
 import pandas as pd
 
 from helpers.data.images import ImageError, decode, probe, read_bytes
-from helpers.errors import NaturalTracesError
+from helpers.data.tables import ManifestError, read_table, whole_numbers
 
 __all__ = [
     "COLUMNS",
     "FRACTIONS",
     "LABELS",
+    "LABEL_NAMES",
     "SPLITS",
     "ManifestError",
     "Problem",
@@ -54,6 +56,11 @@ COLUMNS = (
     "width", "height", "format", "sha256", "licence", "origin",
 )  # fmt: skip
 LABELS = ("real", "fake")
+LABEL_NAMES: Mapping[str, str] = MappingProxyType(
+    dict.fromkeys(("real", "0", "0.0", "0_real", "nature"), "real")
+    | dict.fromkeys(("fake", "1", "1.0", "1_fake", "ai"), "fake")
+)
+"""How the field writes labels, in lower case."""
 SPLITS = ("train", "val", "test")
 FRACTIONS: Mapping[str, float] = MappingProxyType({"train": 0.7, "val": 0.15, "test": 0.15})
 SUFFIXES = frozenset(
@@ -63,10 +70,6 @@ PACKAGE_PREFIX = "pkg:"
 NOT_STATED = "not stated"
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-
-
-class ManifestError(NaturalTracesError):
-    """A manifest, or a path in it, that cannot be used; the message says which and why."""
 
 
 @dataclass(frozen=True)
@@ -94,24 +97,19 @@ def read_manifest(path: str | Path) -> pd.DataFrame:
         path: CSV file. Where it has no `origin`, one is made of its `origin_repo`, `origin_commit`, `origin_path`.
 
     Returns:
-        DataFrame with `COLUMNS` first (width and height int64, all others text), further columns after them.
+        DataFrame with `COLUMNS` first (width and height int64, all others text), further columns after them. Labels in
+        any spelling of `LABEL_NAMES` become `real` and `fake`.
 
     Raises:
         ManifestError: The file is missing, is not such a table, or breaks a rule of `validate`.
     """
-    try:
-        df = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
-    except FileNotFoundError:
-        raise ManifestError(f"{path}: no such manifest") from None
-    except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise ManifestError(f"{path}: not a CSV table: {str(error).strip().splitlines()[0]}") from None
+    df = read_table(path)
     if "origin" not in df and {"origin_repo", "origin_path"} <= set(df):
         df["origin"] = _joined_origin(df)
     _check_columns(df, str(path))
-    try:
-        df = df.astype({"width": "int64", "height": "int64"})
-    except ValueError as error:
-        raise ManifestError(f"{path}: width and height must be whole numbers: {error}") from None
+    df["label"] = [LABEL_NAMES.get(label.strip().lower(), label) for label in df["label"]]
+    df["sha256"] = df["sha256"].str.lower()
+    df = df.assign(**{column: whole_numbers(df, column, str(path)) for column in ("width", "height")})
     return validate(_ordered(df), str(path))
 
 
@@ -150,7 +148,7 @@ def validate(df: pd.DataFrame, name: str = "manifest") -> pd.DataFrame:
     safe = [_is_safe(path) for path in df["path"].astype(str)]
     hashed = df["sha256"].astype(str).map(lambda text: bool(_SHA256.fullmatch(text)))
     rules = {
-        "path must be relative, with forward slashes and without '..'": pd.Series(safe, index=df.index, dtype=bool),
+        _PATH_RULE: pd.Series(safe, index=df.index, dtype=bool),
         "path must be unique": ~df["path"].duplicated(),
         f"label must be one of {', '.join(LABELS)}": df["label"].isin(LABELS),
         f"split must be one of {', '.join(SPLITS)}": df["split"].isin(SPLITS),
@@ -164,7 +162,20 @@ def validate(df: pd.DataFrame, name: str = "manifest") -> pd.DataFrame:
     for rule, holds in rules.items():
         if not holds.all():
             raise ManifestError(f"{name}: {rule} (row of {df.loc[~holds, 'path'].iloc[0]!r})")
+    _check_encoding(df, name)
     return df
+
+
+def _check_encoding(df: pd.DataFrame, name: str) -> None:
+    """Refuse text that no file can hold, such as names from a disk whose names are not UTF-8."""
+    for column in df.columns:
+        for path, cell in zip(df["path"], df[column], strict=True):
+            if isinstance(cell, str) and not cell.isascii() and not _is_encodable(cell):
+                raise ManifestError(f"{name}: {column} {cell!r} is not UTF-8 (row of {path!r})")
+
+
+def _is_encodable(text: str) -> bool:
+    return not any(unicodedata.category(letter) == "Cs" for letter in text)
 
 
 def write_manifest(df: pd.DataFrame, path: str | Path) -> None:
@@ -193,11 +204,15 @@ def write_manifest(df: pd.DataFrame, path: str | Path) -> None:
 # Files
 
 
+_PATH_RULE = "path must be relative, with forward slashes, without '..', ':', '\\' and control characters"
+
+
 def _is_safe(path: str) -> bool:
     """Tell whether a manifest path stays below its root, on every operating system."""
     rest = path.removeprefix(PACKAGE_PREFIX)
     parts = PurePosixPath(rest).parts
-    return bool(parts) and not rest.startswith("/") and ".." not in parts and not set(rest) & set("\\:\0")
+    inside = bool(parts) and not rest.startswith("/") and ".." not in parts
+    return inside and not any(letter in "\\:" or unicodedata.category(letter) in ("Cc", "Cs") for letter in rest)
 
 
 def resolve(path: str, root: str | Path | None) -> Path:
@@ -214,7 +229,7 @@ def resolve(path: str, root: str | Path | None) -> Path:
         ManifestError: The path is absolute, climbs with '..', has no root, or names a package that is not installed.
     """
     if not _is_safe(path):
-        raise ManifestError(f"{path!r}: a manifest path must be relative, with forward slashes and without '..'")
+        raise ManifestError(f"{path!r}: {_PATH_RULE}")
     if path.startswith(PACKAGE_PREFIX):
         package, *inside = PurePosixPath(path.removeprefix(PACKAGE_PREFIX)).parts
         return _package_folder(package).joinpath(*inside)
@@ -254,10 +269,11 @@ def _verify_file(
     except ManifestError as error:
         yield Problem(path, "path", str(error))
         return
-    if not place.is_file():
-        yield Problem(path, "missing", "no such file")
+    try:
+        data = read_bytes(place)
+    except ImageError as error:
+        yield Problem(path, "missing", error.reason)
         return
-    data = read_bytes(place)
     if (found := hashlib.sha256(data).hexdigest()) != sha256:
         yield Problem(path, "hash", f"SHA-256 is {found}")
     try:

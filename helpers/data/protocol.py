@@ -25,7 +25,7 @@ from helpers.data.images import (
     read_bytes,
 )
 from helpers.data.manifest import LABELS, ManifestError, resolve
-from helpers.data.seeds import item_generator
+from helpers.data.seeds import keyed_generator
 
 __all__ = [
     "Item",
@@ -110,8 +110,9 @@ def matched_view(img: Image, protocol: Protocol, generator: torch.Generator) -> 
 class ManifestDataset(Dataset[Item]):
     """The images of a manifest under the matched protocol.
 
-    An example is a function of (seed, epoch, index) alone: the order of access, the number of DataLoader workers and
-    the label play no part. Example `i` is a crop of row `i // crops_per_image` of the manifest.
+    An example is a function of seed, epoch, the image's path and the number of the crop alone: the order of rows and of
+    access, the number of DataLoader workers and the label play no part. Example `i` is crop `i % crops_per_image` of
+    row `i // crops_per_image` of the manifest.
 
     Args:
         manifest: Table as in `helpers.data.manifest`; rows in the order of the examples.
@@ -163,9 +164,10 @@ class ManifestDataset(Dataset[Item]):
     def __getitem__(self, index: int) -> Item:
         if not 0 <= index < len(self):
             raise IndexError(index)
-        row = index // self.crops_per_image
+        row, number = divmod(index, self.crops_per_image)
+        generator = keyed_generator(self.seed, self.epoch, self.files[row][0], number)
         try:
-            view = matched_view(self._image(row), self.protocol, item_generator(self.seed, self.epoch, index))
+            view = matched_view(self._image(row), self.protocol, generator)
         except ImageError as error:
             raise ImageError(self.files[row][0], error.reason) from None
         return {"image": view, "label": self.labels[row], "index": index}

@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 import torch
 
-__all__ = ["derive_seed", "item_generator"]
+__all__ = ["derive_seed", "item_generator", "keyed_generator"]
 
 
 def item_generator(seed: int, epoch: int, index: int) -> torch.Generator:
@@ -21,6 +21,18 @@ def item_generator(seed: int, epoch: int, index: int) -> torch.Generator:
     """
     words = np.random.SeedSequence((seed, epoch, index)).generate_state(1, np.uint64)
     return torch.Generator().manual_seed(int(words[0]) & (2**63 - 1))
+
+
+def keyed_generator(*parts: int | str) -> torch.Generator:
+    """Make the generator of anything that has a name, such as one image of a set, wherever it stands in the set.
+
+    Args:
+        parts: Key, such as `(seed, "crop", path)`.
+
+    Returns:
+        CPU generator: the same for the same key, unrelated for any other.
+    """
+    return torch.Generator().manual_seed(derive_seed(*parts))
 
 
 def derive_seed(*parts: int | str) -> int:

@@ -7,12 +7,15 @@ import pandas as pd
 
 from helpers.data import catalog
 from helpers.data.manifest import ManifestError, read_manifest
+from helpers.data.seeds import derive_seed
 
 __all__ = ["check_sizes", "load_rows", "sample_rows", "select"]
 
 
 def sample_rows(df: pd.DataFrame, max_images: int, seed: int = 0) -> pd.DataFrame:
     """Draw at most so many rows, keeping the share of each label, generator and source.
+
+    Which images are drawn depends on their paths and the seed, not on the order of rows.
 
     Args:
         df: Manifest.
@@ -24,8 +27,8 @@ def sample_rows(df: pd.DataFrame, max_images: int, seed: int = 0) -> pd.DataFram
     """
     if len(df) <= max_images:
         return df
-    rng = np.random.default_rng(seed)
-    mixed = df.iloc[rng.permutation(len(df))]
+    lots = np.array([derive_seed(seed, "sample", str(path)) for path in df["path"]])
+    mixed = df.iloc[np.argsort(lots)]
     place = mixed.groupby(["label", "generator", "source"]).cumcount()
     size = mixed.groupby(["label", "generator", "source"])["path"].transform("size")
     chosen = ((place + 0.5) / size).sort_values(kind="stable").index[:max_images]

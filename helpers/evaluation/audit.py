@@ -20,18 +20,23 @@ cue is meant before calling a set leaky.
 
 Conventions:
 
-- AUC is never folded to the upper half. The direction is learnt on the training folds, so an AUC below 0.5 says that
-  what held for some sources is wrong for the others. A cue that is constant has exactly 0.5. Leaky means *above* 0.6.
+- AUC is never folded to the upper half. The direction is learnt on the training folds, so an AUC far below 0.5 says
+  that the cue does tell labels apart, but one way for some sources and the other way for the rest. A constant cue has
+  exactly 0.5.
+- The verdict is about the interval, not the value: "leaky" if all of it lies above 0.6 or below 0.4, "not leaky" if all
+  of it lies between, and "cannot tell" otherwise, which more images or more sources would decide.
+- Nothing depends on the order of rows: crop and encoder settings belong to the image, by its path, and folds and draws
+  follow the paths.
 - Folds keep sources together ("source": what tells fakes from reals of sources never seen), or split by image ("image":
   what tells them apart where training and test share sources). Where a label has a single source only the latter can be
-  asked, and the result says so. Only images of the same fold are compared, so that the folds' different offsets cannot
-  fake a separation.
+  asked: whether a cue marks the label or the source cannot be told then, and the report says so. Only images of the
+  same fold are compared, so that the folds' different offsets cannot fake a separation.
 - Intervals resample sources within each label. Where a label has one source, its images are resampled instead, and the
   result says so: such an interval covers other images of this source, not other sources. With fewer than about ten
   sources a bootstrap interval is too narrow; `clusters` says how many there were.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -44,17 +49,21 @@ from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from helpers.data.images import Image, ImageError, ImageInfo, decode, probe, read_bytes
-from helpers.data.manifest import ManifestError, resolve
+from helpers.data.manifest import resolve
 from helpers.data.protocol import Protocol, matched_bytes
-from helpers.data.seeds import item_generator
+from helpers.data.seeds import keyed_generator
+from helpers.data.tables import ManifestError, numbers, whole_numbers
 from helpers.evaluation.metrics import Interval, auc_interval
 
 __all__ = [
+    "CANNOT_TELL",
     "CONTAINER_CUES",
     "CONTENT_CUES",
     "CUES",
+    "LEAKY",
     "LEAKY_ABOVE",
     "MATCHED_PROTOCOL",
+    "NOT_LEAKY",
     "ORIGINAL_FILES",
     "RAW_FILES",
     "AuditReport",
@@ -63,6 +72,7 @@ __all__ = [
     "file_features",
     "leak_auc",
     "original_features",
+    "verdict",
 ]
 
 CONTAINER_CUES = ("format", "size", "quantisation", "subsampling", "metadata")
@@ -70,6 +80,7 @@ CONTENT_CUES = ("bytes", "colour")
 CUES = CONTAINER_CUES + CONTENT_CUES
 RAW_FILES, MATCHED_PROTOCOL, ORIGINAL_FILES = "raw files", "matched protocol", "original files"
 LEAKY_ABOVE = 0.6
+LEAKY, NOT_LEAKY, CANNOT_TELL = "leaky", "not leaky", "cannot tell"
 
 _FOLDS = 5
 _FREQUENT = 2  # an exact value is worth a column of its own from this many images on
@@ -87,7 +98,6 @@ class CueResult:
         auc: Leak AUC with its interval; `auc.n` counts clusters.
         folds: "source" or "image": what cross-validation kept together; "none" for a fixed rule.
         clusters: "source", "image" or "mixed": what the bootstrap resampled.
-        leaky: Whether the AUC lies above `LEAKY_ABOVE`.
     """
 
     view: str
@@ -96,7 +106,35 @@ class CueResult:
     auc: Interval
     folds: str
     clusters: str
-    leaky: bool
+
+    @property
+    def verdict(self) -> str:
+        """`LEAKY`, `NOT_LEAKY` or `CANNOT_TELL`, see the module's conventions."""
+        return verdict(self.auc)
+
+    @property
+    def leaky(self) -> bool:
+        """Whether a leak is proved."""
+        return self.verdict == LEAKY
+
+
+def verdict(area: Interval) -> str:
+    """Say what an AUC proves, by its interval.
+
+    Args:
+        area: AUC with its interval.
+
+    Returns:
+        `LEAKY`, `NOT_LEAKY` or `CANNOT_TELL`.
+
+    >>> verdict(Interval(0.60, 0.24, 0.97, 0.95, 6))
+    'cannot tell'
+    >>> verdict(Interval(0.07, 0.02, 0.15, 0.95, 40))
+    'leaky'
+    """
+    if area.low > LEAKY_ABOVE or area.high < 1 - LEAKY_ABOVE:
+        return LEAKY
+    return NOT_LEAKY if area.low >= 1 - LEAKY_ABOVE and area.high <= LEAKY_ABOVE else CANNOT_TELL
 
 
 @dataclass(frozen=True)
@@ -111,6 +149,7 @@ class AuditReport:
         skipped: Images that are smaller than the crop and have no matched view.
         protocol: Last steps of the matched view.
         seed: Seed of crops, folds and draws.
+        confounded: One sentence where sources and labels cannot be told apart; empty otherwise.
     """
 
     results: tuple[CueResult, ...]
@@ -120,12 +159,21 @@ class AuditReport:
     skipped: int
     protocol: Protocol
     seed: int
+    confounded: str = ""
 
     @property
     def leaky_cues(self) -> tuple[str, ...]:
         """Cues that still tell the labels apart after the matched protocol, each by its name."""
-        names = (*CUES, "container")
-        return tuple(r.cue for r in self.results if r.view == MATCHED_PROTOCOL and r.leaky and r.cue in names)
+        return self._cues(LEAKY)
+
+    @property
+    def undecided_cues(self) -> tuple[str, ...]:
+        """Cues of which the interval does not tell whether they leak after the matched protocol."""
+        return self._cues(CANNOT_TELL)
+
+    def _cues(self, wanted: str) -> tuple[str, ...]:
+        found = [r for r in self.results if r.view == MATCHED_PROTOCOL and r.verdict == wanted]
+        return tuple(r.cue for r in found if r.cue in (*CUES, "container"))
 
     def result(self, view: str, cue: str) -> CueResult:
         """Look one result up.
@@ -149,11 +197,11 @@ class AuditReport:
         """Lay the results out as a table.
 
         Returns:
-            One row per view and cue: view, cue, kind, auc, low, high, folds, clusters (kind and number), leaky.
+            One row per view and cue: view, cue, kind, auc, low, high, folds, clusters (kind and number), verdict.
         """
         rows = [
             {"view": r.view, "cue": r.cue, "kind": r.kind, "auc": r.auc.value, "low": r.auc.low, "high": r.auc.high,
-             "folds": r.folds, "clusters": f"{r.auc.n} ({r.clusters})", "leaky": r.leaky}
+             "folds": r.folds, "clusters": f"{r.auc.n} ({r.clusters})", "verdict": r.verdict}
             for r in self.results
         ]  # fmt: skip
         return pd.DataFrame(rows)
@@ -162,9 +210,11 @@ class AuditReport:
         """Turn the report into plain values for JSON.
 
         Returns:
-            The attributes, and `leaky_cues`.
+            The attributes, the verdict of each result, `leaky_cues` and `undecided_cues`.
         """
-        return {**asdict(self), "leaky_cues": list(self.leaky_cues), "leaky_above": LEAKY_ABOVE}
+        results = [{**asdict(result), "verdict": result.verdict, "leaky": result.leaky} for result in self.results]
+        cues = {"leaky_cues": list(self.leaky_cues), "undecided_cues": list(self.undecided_cues)}
+        return {**asdict(self), "results": results, **cues, "leaky_above": LEAKY_ABOVE}
 
 
 # From files to cues: one row per image, columns "cue_<cue>_<detail>"; text is categorical, numbers are numeric
@@ -208,21 +258,25 @@ def _size_features(width: int, height: int) -> dict[str, object]:
     }
 
 
-def original_features(df: pd.DataFrame) -> pd.DataFrame | None:
+def original_features(df: pd.DataFrame, name: str = "manifest") -> pd.DataFrame | None:
     """Collect what a manifest's `orig_*` columns tell of the files that its images were cut from.
 
     Args:
         df: Manifest; used are orig_format, orig_width, orig_height and orig_quality (a JPEG quality, or empty).
+        name: What error messages call it.
 
     Returns:
         Features by column name, one row per image; None where the manifest lacks a column.
+
+    Raises:
+        ManifestError: A cell is no number; the message names manifest, column and image.
     """
     if not {"orig_format", "orig_width", "orig_height", "orig_quality"} <= set(df):
         return None
-    sizes = zip(df["orig_width"].astype(int), df["orig_height"].astype(int), strict=True)
+    sizes = zip(*(whole_numbers(df, column, name) for column in ("orig_width", "orig_height")), strict=True)
     features = pd.DataFrame([_size_features(width, height) for width, height in sizes], index=df.index)
     features.insert(0, "cue_format_name", df["orig_format"])
-    quality = pd.to_numeric(df["orig_quality"], errors="coerce")
+    quality = numbers(df, "orig_quality", name)
     features["cue_quality_known"] = quality.notna().astype(float)
     features["cue_quality_value"] = quality.fillna(0.0)
     return features
@@ -238,7 +292,7 @@ def _read_features(
         img = decode(data, path)
         lies.append(file_features(probe(data, path), img))
         if min(img.shape[1:]) >= protocol.crop:
-            view = matched_bytes(img, protocol, item_generator(seed, 0, row))
+            view = matched_bytes(img, protocol, keyed_generator(seed, "audit", path))
             matched[row] = file_features(probe(view, path), decode(view, path))
     return pd.DataFrame(lies), pd.DataFrame.from_dict(matched, orient="index")
 
@@ -349,7 +403,7 @@ def _results(
     for cue, used in columns.items():
         area, kept, clusters = leak_auc(features[used], labels, sources, **asdict(settings))
         kind = "content" if cue in (*CONTENT_CUES, "all") else "container"
-        results.append(CueResult(view, cue, kind, area, kept, clusters, area.value > LEAKY_ABOVE))
+        results.append(CueResult(view, cue, kind, area, kept, clusters))
     return results
 
 
@@ -362,7 +416,7 @@ def _png_rule(df: pd.DataFrame, labels: NDArray[np.int64], sources: NDArray[np.s
     groups, clusters = _clusters(labels, sources)
     scores = (df["orig_format"] == "PNG").to_numpy(float)
     area = auc_interval(labels, scores, groups, n_draws=settings.n_draws, seed=settings.seed)
-    return CueResult(ORIGINAL_FILES, "is it a PNG", "container", area, "none", clusters, area.value > LEAKY_ABOVE)
+    return CueResult(ORIGINAL_FILES, "is it a PNG", "container", area, "none", clusters)
 
 
 def audit(
@@ -374,6 +428,7 @@ def audit(
     seed: int = 0,
     n_draws: int = 1000,
     progress: Callable[..., Iterable[str]] = iter,
+    name: str = "manifest",
 ) -> AuditReport:
     """Audit a data set: the leak AUC of every cue in raw files, after the matched protocol, and in the original files.
 
@@ -385,28 +440,43 @@ def audit(
         seed: Seed of crops, encoder settings, folds and bootstrap.
         n_draws: Bootstrap draws.
         progress: Wraps the list of paths, such as `tqdm`.
+        name: What error messages call the manifest.
 
     Returns:
         The report. The third view is present only where the manifest has `orig_*` columns.
 
     Raises:
         ImageError: A file is missing or damaged.
-        ManifestError: A label has fewer than two images (in the matched view: of sufficient size).
+        ManifestError: A label has fewer than two images (in the matched view: of sufficient size), or a cell is no
+            number.
     """
     protocol, settings = Protocol() if protocol is None else protocol, _Settings(folds_by, seed, n_draws)
-    df = df.reset_index(drop=True)
+    df = df.sort_values("path").reset_index(drop=True)
     labels, sources = (df["label"] == "fake").to_numpy().astype(np.int64), df["source"].to_numpy(str)
     if np.bincount(labels, minlength=2).min() < 2:
         raise ManifestError("an audit needs at least two real and two fake images")
+    originals = original_features(df, name)
     lies, matched = _read_features(df, root, protocol, seed, progress)
     kept = matched.index.to_numpy(np.int64)
     results = _results(RAW_FILES, lies, labels, sources, settings)
     if len(kept) == 0:
         raise ImageError("audit", f"no image is as large as the crop of {protocol.crop} pixels")
     results += _results(MATCHED_PROTOCOL, matched, labels[kept], sources[kept], settings)
-    originals = original_features(df)
     if originals is not None:
         results += _results(ORIGINAL_FILES, originals, labels, sources, settings)
         results.append(_png_rule(df, labels, sources, settings))
     real = int((labels == 0).sum())
-    return AuditReport(tuple(results), len(df), real, len(df) - real, len(df) - len(kept), protocol, seed)
+    confounded = _confounded(results, labels, sources) if folds_by == "source" else ""
+    return AuditReport(tuple(results), len(df), real, len(df) - real, len(df) - len(kept), protocol, seed, confounded)
+
+
+def _confounded(results: Sequence[CueResult], labels: NDArray[np.int64], sources: NDArray[np.str_]) -> str:
+    """Say so where folds could not keep sources together, because a fold would have met one label alone."""
+    views = list(dict.fromkeys(result.view for result in results if result.folds == "image"))
+    if not views:
+        return ""
+    real, fake = (len(np.unique(sources[labels == label])) for label in (0, 1))
+    return (
+        f"folds by source would meet one label alone (sources: {real} real, {fake} fake), so {', '.join(views)} were "
+        "folded by image: the audit cannot tell a mark of the label from a mark of a source"
+    )
