@@ -246,8 +246,8 @@ def _table(values: Mapping[str, Any], name: str) -> TableSpec:
 
 def _problems(found: Records) -> Iterator[str]:
     """Say what does not fit together."""
-    entries: dict[str, Run | Record] = {**found.runs, **found.records}
-    for name, entry in entries.items():
+    entries: list[tuple[str, Run | Record]] = [*found.runs.items(), *found.records.items()]
+    for name, entry in entries:
         if not entry.command.startswith(PROGRAM):
             yield f"{name}: the command does not start with {PROGRAM.strip()}"
         if missing := set(entry.needs) - set(found.runs):
