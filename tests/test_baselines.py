@@ -1,6 +1,5 @@
 """Every baseline learns an easy mark from few images, through one interface."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +20,12 @@ from helpers.detectors.baselines import SupConTask
 from helpers.detectors.config import DetectorConfig, DetectorError
 from helpers.detectors.linear import LinearScore
 from helpers.detectors.networks import build_backbone
+from helpers.detectors.ntf.detector import NaturalTraceConfig
 from helpers.detectors.ntf.stage2 import Student
-from helpers.detectors.registry import load_detector, make_detector
+from helpers.detectors.registry import config_as, load_detector, make_detector
 from helpers.evaluation.metrics import auc
 
-TINY = DetectorConfig(
+TINY = NaturalTraceConfig(
     size=32, jpeg=0.0, window=48, embedding=8, prototypes=4, batch_size=8, mapping_steps=25, steps=25, view="difference"
 )
 SMALL = "test_resnet"
@@ -68,7 +68,7 @@ def check(detector: Detector, folder: Path, test: ImageSet | None = None, least:
 
 @pytest.mark.parametrize("name", ["cross_entropy", "supcon"])
 def test_trained_baselines_find_the_mark(name: str, tmp_path: Path) -> None:
-    check(fitted(replace(TINY, detector=name), tmp_path / "run"), tmp_path / "kept")
+    check(fitted(config_as(TINY, name), tmp_path / "run"), tmp_path / "kept")
 
 
 def soft(split: str) -> ImageSet:
@@ -82,12 +82,12 @@ def soft(split: str) -> ImageSet:
 
 
 def test_the_spectrum_finds_fakes_that_lack_fine_detail(tmp_path: Path) -> None:
-    detector = make_detector(replace(TINY, detector="spectrum")).fit(soft("train"), soft("val"), tmp_path / "run")
+    detector = make_detector(config_as(TINY, "spectrum")).fit(soft("train"), soft("val"), tmp_path / "run")
     check(detector, tmp_path / "kept", soft("test"))
 
 
 def test_one_class_sees_no_fake_and_still_finds_what_is_unlike_photographs(tmp_path: Path) -> None:
-    config = replace(TINY, detector="one_class", breakers=("periodic", "blur"))
+    config = config_as(TINY, "one_class", breakers=("periodic", "blur"))
     found = fitted(config, tmp_path / "run")
     check(found, tmp_path / "kept", least=0.7)
     others = make_detector(config)
@@ -97,7 +97,7 @@ def test_one_class_sees_no_fake_and_still_finds_what_is_unlike_photographs(tmp_p
 
 
 def test_the_gaussian_of_one_class_gives_mahalanobis_distances(tmp_path: Path) -> None:
-    detector = make_detector(replace(TINY, detector="one_class", mapping_steps=1))
+    detector = make_detector(config_as(TINY, "one_class", mapping_steps=1))
     detector.fit_weights(made_up(), tmp_path)
     images = torch.stack(list(made_up("test").images()))
     with torch.no_grad():
@@ -113,7 +113,7 @@ def test_the_gaussian_of_one_class_gives_mahalanobis_distances(tmp_path: Path) -
 
 def test_rings_of_the_spectrum_agree_with_loops() -> None:
     images = torch.stack(list(made_up("test").images()))[:2]
-    found = make_detector(replace(TINY, detector="spectrum")).embed(images).double()
+    found = make_detector(config_as(TINY, "spectrum")).embed(images).double()
     side = images.shape[-1]
     window = np.outer(np.hanning(side + 1)[:-1], np.hanning(side + 1)[:-1])
     for number, plane in enumerate(luminance(images).double().numpy()):
@@ -130,7 +130,7 @@ def test_rings_of_the_spectrum_agree_with_loops() -> None:
 
 
 def test_a_checkerboard_lies_in_the_corner_beyond_all_rings() -> None:
-    detector = make_detector(replace(TINY, detector="spectrum"))
+    detector = make_detector(config_as(TINY, "spectrum"))
     plain, marked = (torch.stack(list(made_up("test", strength=s).images()))[16:] for s in (0.0, 20.0))
     difference = (detector.embed(marked) - detector.embed(plain)).mean(dim=0)
     assert difference.abs().max() < 0.1
@@ -197,7 +197,7 @@ def test_a_foundation_model_is_judged_from_a_local_file(
     name: str, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(baselines.FoundationNeighbours, "count", 160)
-    config = replace(TINY, detector=name, backbone=SMALL, view="rgb", backbone_weights=str(weights), size=48)
+    config = config_as(TINY, name, backbone=SMALL, view="rgb", backbone_weights=str(weights), size=48)
     detector = fitted(config, tmp_path / "run")
     frozen = timm.create_model(SMALL, num_classes=0)
     stored = detector.backbone.body.state_dict()
@@ -210,13 +210,13 @@ def test_a_foundation_model_is_judged_from_a_local_file(
 
 @pytest.mark.parametrize("name", ["probe", "neighbours"])
 def test_a_foundation_model_without_weights_is_refused(name: str, tmp_path: Path) -> None:
-    config = replace(TINY, detector=name, backbone=SMALL, view="rgb")
+    config = config_as(TINY, name, backbone=SMALL, view="rgb")
     with pytest.raises(DetectorError, match=f"{name}: needs backbone_weights, a local safetensors file"):
         fitted(config, tmp_path)
 
 
 def test_neighbours_compare_the_nearest_of_either_label() -> None:
-    detector = make_detector(replace(TINY, detector="neighbours"))
+    detector = make_detector(config_as(TINY, "neighbours"))
     generator = torch.Generator().manual_seed(0)
     rows = F.normalize(torch.randn(40, detector.backbone.width, generator=generator), dim=1)
     fake = torch.arange(40) % 2 == 1

@@ -1,7 +1,6 @@
 """From images to scores, from validation images to a threshold, from memory to disk and back."""
 
 import json
-from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +10,15 @@ from tiny_images import in_memory, made_up, noise_photograph
 
 from helpers.data.image_set import ImageSet
 from helpers.data.images import ImageError, encode_png, luminance
-from helpers.detectors.base import CARD, WEIGHTS, WINDOWS, Detector, windows
-from helpers.detectors.config import DetectorConfig, DetectorError, config_from, read_config
-from helpers.detectors.registry import DETECTORS, load_detector, make_detector
+from helpers.detectors.base import CARD, CARD_VERSION, WEIGHTS, WINDOWS, Detector, windows
+from helpers.detectors.config import CropConfig, DetectorError
+from helpers.detectors.ntf.detector import NaturalTraceConfig
+from helpers.detectors.ntf.stage1 import TraceTerms
+from helpers.detectors.registry import config_as, config_from, find_detector, load_detector, make_detector, read_config
 from helpers.evaluation.metrics import fit_platt, threshold_of_best_accuracy
 from helpers.training import StorageError
 
-SPECTRUM = DetectorConfig(detector="spectrum", size=32, jpeg=0.0)
+SPECTRUM = config_from({"detector": "spectrum", "size": 32, "jpeg": 0.0})
 NAMES = ("cross_entropy", "neighbours", "ntf", "one_class", "probe", "spectrum", "supcon")
 
 
@@ -25,6 +26,9 @@ class Brightness(Detector):
     """Scores by mean brightness, so that every score can be told by hand."""
 
     name = "brightness"
+
+    class Config(NaturalTraceConfig):
+        """Settings that training depends on, and a score that it does not."""
 
     def logit(self, images: torch.Tensor) -> torch.Tensor:
         self.seen = [*getattr(self, "seen", []), tuple(images.shape)]
@@ -45,7 +49,7 @@ def picture(height: int, width: int, seed: int = 0) -> torch.Tensor:
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Detector:
     torch.manual_seed(0)
-    detector = make_detector(replace(SPECTRUM, window=40))
+    detector = make_detector(SPECTRUM.changed(window=40))
     images = torch.stack(list(made_up().images()))
     detector.linear.fit(detector.embed(images), made_up().labels)
     detector.note_history(made_up(), made_up("val"), detector.calibrate(made_up("val")))
@@ -92,7 +96,7 @@ def test_two_windows_lie_side_by_side_in_a_strip() -> None:
 
 
 def test_a_score_is_the_mean_over_windows_whatever_comes_before_it() -> None:
-    detector = Brightness(DetectorConfig(window=64, windows=4))
+    detector = Brightness(Brightness.Config(window=64, windows=4))
     images = [picture(70, 64), picture(200, 333, 1), picture(40, 50, 2), picture(65, 65, 3)] * 6
     scores = detector.score(images)
     for img, score in zip(images, scores, strict=True):
@@ -105,7 +109,7 @@ def test_a_score_is_the_mean_over_windows_whatever_comes_before_it() -> None:
 
 @pytest.mark.parametrize("shape", [(31, 200), (200, 31), (1, 1)])
 def test_images_that_are_too_small_are_named(shape: tuple[int, int], tmp_path: Path) -> None:
-    detector = Brightness(DetectorConfig())
+    detector = Brightness(Brightness.Config())
     height, width = shape
     with pytest.raises(DetectorError, match=f"{width} x {height} pixels is too small: 32 are needed"):
         detector.score([picture(64, 64), picture(*shape)])
@@ -115,7 +119,7 @@ def test_images_that_are_too_small_are_named(shape: tuple[int, int], tmp_path: P
 
 
 def test_files_score_as_their_images_do_in_order(tmp_path: Path) -> None:
-    detector = Brightness(DetectorConfig(window=48))
+    detector = Brightness(Brightness.Config(window=48))
     images = [picture(40 + number % 13, 60 + number % 7, number) for number in range(75)]
     paths = [tmp_path / f"{number}.png" for number in range(75)]
     for path, img in zip(paths, images, strict=True):
@@ -142,7 +146,7 @@ def test_scoring_leaves_training_mode_and_keeps_no_gradient(trained: Detector) -
 
 def test_threshold_and_calibration_are_those_of_the_validation_images(tmp_path: Path) -> None:
     train, val = made_up(), made_up("val", strength=30.0)
-    detector = Brightness(DetectorConfig(size=32, window=48))
+    detector = Brightness(Brightness.Config(size=32, window=48))
     assert detector.fit(train, val, tmp_path) is detector
     assert detector.learnt is train
     scores = detector.score(val.images())
@@ -159,7 +163,7 @@ def test_threshold_and_calibration_are_those_of_the_validation_images(tmp_path: 
 def test_other_test_images_change_neither_threshold_nor_calibration(tmp_path: Path) -> None:
     kept = []
     for strength in (2.0, 60.0):
-        detector = Brightness(DetectorConfig(size=32))
+        detector = Brightness(Brightness.Config(size=32))
         detector.fit(made_up(), made_up("val"), tmp_path)
         detector.score(made_up("test", strength=strength).images())
         kept.append((detector.threshold, detector.calibration, detector.history))
@@ -169,7 +173,7 @@ def test_other_test_images_change_neither_threshold_nor_calibration(tmp_path: Pa
 def test_both_labels_are_needed_before_anything_is_trained(tmp_path: Path) -> None:
     only = made_up("val")
     real = in_memory(list(only.images())[:16], only.manifest.iloc[:16].drop(columns="path").to_dict("records"), "val")
-    detector = Brightness(DetectorConfig(size=32))
+    detector = Brightness(Brightness.Config(size=32))
     with pytest.raises(DetectorError, match="the validation images hold none that is fake"):
         detector.fit(made_up(), real, tmp_path)
     with pytest.raises(DetectorError, match="the training images hold none that is fake"):
@@ -179,11 +183,11 @@ def test_both_labels_are_needed_before_anything_is_trained(tmp_path: Path) -> No
 
 def test_a_folder_takes_no_second_run_with_other_settings_or_images(tmp_path: Path) -> None:
     """Training continues what it finds in a folder, so another run there would silently return the first one."""
-    base = DetectorConfig(size=32)
+    base = Brightness.Config(size=32)
     Brightness(base).fit(made_up(), made_up("val"), tmp_path)
-    Brightness(replace(base, window=50, score="head", num_workers=1)).fit(made_up(), made_up("val"), tmp_path)
+    Brightness(base.changed(window=50, score="head", num_workers=1)).fit(made_up(), made_up("val"), tmp_path)
     with pytest.raises(DetectorError, match="holds a run with other jpeg, terms: choose another folder"):
-        Brightness(replace(base, jpeg=0.1, terms={"variance": 2.0})).fit(made_up(), made_up("val"), tmp_path)
+        Brightness(base.changed(jpeg=0.1, terms={"variance": 2.0})).fit(made_up(), made_up("val"), tmp_path)
     with pytest.raises(DetectorError, match="other images: choose"):
         Brightness(base).fit(made_up(reals={"here": 9}), made_up("val"), tmp_path)
 
@@ -213,10 +217,18 @@ def test_what_holds_no_detector_is_refused(trained: Detector, tmp_path: Path) ->
         load_detector(tmp_path / "absent")
     trained.save(tmp_path)
     card = json.loads((tmp_path / CARD).read_text())
-    for broken in ({**card, "threshold": None}, {**card, "config": {**card["config"], "colour": 1}}, {"config": {}}):
+    old = {name: value for name, value in card.items() if name != "version"}
+    for broken, message in (
+        ({**card, "threshold": None}, "float"),
+        ({**card, "config": {**card["config"], "colour": 1}}, "colour: no such setting"),
+        ({"config": {}, "version": CARD_VERSION}, "detector"),
+        (old, f"its card has version None, not {CARD_VERSION}: train it anew"),
+        ([], "list"),
+    ):
         (tmp_path / CARD).write_text(json.dumps(broken))
-        with pytest.raises(DetectorError, match="holds no detector"):
-            load_detector(tmp_path)
+        with pytest.raises(DetectorError, match=f"holds no detector: .*{message}") as found:
+            load_detector(str(tmp_path))
+        assert "\n" not in str(found.value)
     (tmp_path / CARD).write_text(json.dumps(card))
     (tmp_path / WEIGHTS).write_bytes((tmp_path / WEIGHTS).read_bytes()[:-9])
     with pytest.raises(StorageError, match="not a sound safetensors file"):
@@ -228,24 +240,27 @@ def test_what_holds_no_detector_is_refused(trained: Detector, tmp_path: Path) ->
 
 @pytest.mark.parametrize("name", NAMES)
 def test_fresh_weights_depend_on_the_seed_alone(name: str) -> None:
-    config = DetectorConfig(detector=name, embedding=8, prototypes=3)
+    sizes = {"embedding": 8, "prototypes": 3}
+    kind = find_detector(name)
+    config = kind.Config(**{key: value for key, value in sizes.items() if key in kind.Config.model_fields})
     torch.manual_seed(1)
     expected = torch.rand(4)
     torch.manual_seed(1)
     first = make_detector(config)
     assert torch.equal(torch.rand(4), expected)
     torch.rand(5)
-    second, other = make_detector(config), make_detector(replace(config, seed=1))
-    assert (first.name, DETECTORS[name]) == (name, type(first))
+    second, other = make_detector(config), make_detector(config.changed(seed=1))
+    assert (first.name, config.kind, kind) == (name, name, type(first))
     left, right = first.state_dict(), second.state_dict()
     assert all(torch.equal(left[key], right[key]) for key in left)
     if any(parameter.numel() > 1 for parameter in first.parameters()):
         assert any(not torch.equal(left[key], value) for key, value in other.state_dict().items())
 
 
-def test_unknown_detectors_are_named_with_the_known_ones() -> None:
-    with pytest.raises(DetectorError, match=r"oracle: no such detector \(known: .*ntf, one_class"):
-        make_detector(DetectorConfig(detector="oracle"))
+def test_an_untrained_one_class_starts_where_the_whole_method_starts() -> None:
+    whole, alone = (make_detector(find_detector(name).Config(seed=3)) for name in ("ntf", "one_class"))
+    left, right = whole.teacher.state_dict(), alone.teacher.state_dict()
+    assert all(torch.equal(left[key], right[key]) for key in left)
 
 
 # --------------------------------------------------------------------------------------------------- configurations
@@ -253,49 +268,110 @@ def test_unknown_detectors_are_named_with_the_known_ones() -> None:
 
 def test_a_configuration_is_read_and_changed(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
-    path.write_text('detector = "supcon"\nqualities = [50, 60]\n[terms]\nvariance = 0.5\n')
+    path.write_text('detector = "one_class"\nqualities = [50, 60]\n[terms]\nvariance = 0.5\n')
     config = read_config(path, seed=4, steps=9)
-    assert (config.detector, config.qualities, config.terms) == ("supcon", (50, 60), {"variance": 0.5})
-    assert (config.seed, config.steps, config.size) == (4, 9, DetectorConfig().size)
+    assert (config.kind, config.qualities, config.terms) == ("one_class", (50, 60), TraceTerms(variance=0.5))
+    assert (config.seed, config.steps, config.size) == (4, 9, CropConfig().size)
     assert (config.augmentation.size, config.augmentation.qualities) == (config.size, (50, 60))
-    assert config_from(json.loads(json.dumps(asdict(config)))) == config
+    assert config_from({"detector": "one_class", **json.loads(json.dumps(config.values()))}) == config
+    assert config.changed(seed=4) == config
+    with pytest.raises(DetectorError, match=r"mine.toml: holds settings of one_class, where those of ntf are needed"):
+        read_config(path, NaturalTraceConfig)
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("colour = 1", "bad.toml: unknown entries colour"),
-        ("seed = ", "bad.toml: cannot be read"),
-        ('steps = "many"', "steps cannot be 'many'"),
-        ("steps = 1.5", "steps cannot be 1.5"),
-        ("jpeg = true", "jpeg cannot be True"),
-        ("steps = 0", "steps must be at least 1, not 0"),
-        ("window = 20", "window must be at least 32"),
-        ("size = 49", "size must be even, not 49"),
-        ("windows = 5", "windows must be 1 to 4"),
-        ("jpeg = 1.5", "jpeg must be 0 to 1"),
-        ("camera = -0.5", "camera must be 0 to 1"),
-        ("learning_rate = 0.0", "learning_rate must be above 0"),
-        ("qualities = [96, 60]", "qualities must be two of 1 to 100"),
-        ("qualities = [96]", "qualities must be two of 1 to 100"),
-        ('score = "guess"', "score must be one of head"),
-        ('score = "subspace"', "score subspace needs a subspace"),
-        ('breakers = ["melt"]', "breakers must be of resample"),
-        ("terms = {colour = 1}", "terms or transfer: .*'colour'"),
-        ("transfer = {heat = 1}", "terms or transfer: .*'heat'"),
-        ('transfer = {targets = "firm"}', "targets must be one of soft"),
-    ],
-)
+@pytest.mark.parametrize("name", [*NAMES, "ensemble"])
+def test_no_setting_of_one_kind_is_taken_for_another(name: str, tmp_path: Path) -> None:
+    """Each kind has the settings that it uses and no other, and says so in its card."""
+    known = set(find_detector(name).Config.model_fields)
+    for setting in ("prototypes", "transfer", "score", "members", "steps", "backbone", "nonsense"):
+        if setting not in known:
+            with pytest.raises(DetectorError, match=f"{setting}: no such setting of {name}"):
+                config_from({"detector": name, setting: 1})
+    if name != "ensemble":
+        make_detector(config_from({"detector": name})).save(tmp_path)
+        assert set(json.loads((tmp_path / CARD).read_text())["config"]) == known
+
+
+def test_settings_of_another_kind_are_taken_over_where_both_have_them() -> None:
+    base = NaturalTraceConfig(steps=7, size=48, view="rgb", score="head", terms=TraceTerms(variance=2.0))
+    found = config_as(base, "cross_entropy", smoothing=0.1)
+    assert (found.kind, found.steps, found.size, found.view, found.smoothing) == ("cross_entropy", 7, 48, "rgb", 0.1)
+    assert config_as(base, "ntf") == base
+    with pytest.raises(DetectorError, match="score: no such setting of spectrum"):
+        config_as(base, "spectrum", score="head")
+
+
+IMPOSSIBLE = [
+    ("colour = 1", r"bad.toml: colour: no such setting of ntf \(known: window, .*teacher\)"),
+    ("lerning_rate = 1", r"lerning_rate: no such setting of ntf \(did you mean learning_rate\?\)"),
+    ("terms = {homogenous = 1}", r"terms.homogenous: no such setting of ntf \(did you mean homogeneous\?\)"),
+    ("transfer = {sharpnes = 1}", r"transfer.sharpnes: .*did you mean sharpness\?"),
+    ('terms = {homogeneous = "x"}', r"bad.toml: terms.homogeneous cannot be 'x': should be a valid number"),
+    ("seed = ", "bad.toml: cannot be read"),
+    ('steps = "many"', "steps cannot be 'many': should be a valid integer"),
+    ("steps = 1.5", "steps cannot be 1.5: should be a valid integer"),
+    ("steps = true", "steps cannot be True: should be a valid integer"),
+    ("jpeg = true", "jpeg cannot be True: should be a valid number"),
+    ("teacher = 1", "teacher cannot be 1: should be a valid boolean"),
+    ("view = 2", "view cannot be 2: should be a valid string"),
+    ("steps = 0", "steps cannot be 0: should be greater than or equal to 1"),
+    ("window = 20", "window cannot be 20: should be greater than or equal to 32"),
+    ("size = 49", "size cannot be 49: should be a multiple of 2"),
+    ("windows = 5", "windows cannot be 5: should be less than or equal to 4"),
+    ("jpeg = 1.5", "jpeg cannot be 1.5: should be less than or equal to 1"),
+    ("jpeg = nan", "jpeg cannot be nan: should be a finite number"),
+    ("camera = -0.5", "camera cannot be -0.5: should be greater than or equal to 0"),
+    ("learning_rate = 0.0", "learning_rate cannot be 0.0: should be greater than 0"),
+    ("qualities = [96, 60]", r"qualities cannot be \[96, 60\]: should have the lower quality first"),
+    ("qualities = [96]", "qualities.1 is missing"),
+    ("seed = 1979-05-27", "seed cannot be '1979-05-27'"),
+    ('score = "guess"', "score cannot be 'guess': should be 'head', .* or 'all'"),
+    ('score = "subspace"', "the score subspace needs a subspace above 0"),
+    ('breakers = ["melt"]', r"breakers cannot be \['melt'\]: should hold some of resample"),
+    ('transfer = {targets = "firm"}', "transfer cannot be .*: targets must be one of soft"),
+]
+
+
+@pytest.mark.parametrize(("text", "message"), IMPOSSIBLE)
 def test_impossible_configurations_are_refused_in_one_line(text: str, message: str, tmp_path: Path) -> None:
-    (tmp_path / "bad.toml").write_text(text)
-    with pytest.raises(ValueError, match=message) as found:
+    (tmp_path / "bad.toml").write_text('detector = "ntf"\n' + text)
+    with pytest.raises(DetectorError, match=message) as found:
         read_config(tmp_path / "bad.toml")
     assert "\n" not in str(found.value)
 
 
+def test_a_missing_setting_is_named() -> None:
+    with pytest.raises(DetectorError, match="configuration: members is missing"):
+        config_from({"detector": "ensemble"})
+
+
+def test_a_configuration_without_a_kind_lists_the_kinds(tmp_path: Path) -> None:
+    (tmp_path / "bad.toml").write_text("steps = 1")
+    with pytest.raises(DetectorError, match=r"bad.toml: needs detector, one of .*, ntf, one_class"):
+        read_config(tmp_path / "bad.toml")
+    (tmp_path / "bad.toml").write_text('detector = "oracle"')
+    with pytest.raises(DetectorError, match=r"oracle: no such detector \(known: .*ntf, one_class"):
+        read_config(tmp_path / "bad.toml")
+
+
 def test_a_configuration_that_is_not_there_is_named() -> None:
-    with pytest.raises(DetectorError, match=r"absent\.toml: cannot be read"):
+    with pytest.raises(DetectorError, match=r"absent\.toml: cannot be read: No such file"):
         read_config(Path("absent.toml"))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le-sig"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_a_configuration_is_read_in_the_encodings_of_editors(encoding: str, end: str, tmp_path: Path) -> None:
+    text = end.join(['# größe "groß"', 'detector = "spectrum"', "size = 48", ""])
+    data = b"\xff\xfe" + text.encode("utf-16-le") if encoding == "utf-16-le-sig" else text.encode(encoding)
+    (tmp_path / "mine.toml").write_bytes(data)
+    assert read_config(tmp_path / "mine.toml").size == 48
+
+
+def test_another_encoding_is_refused_with_its_line(tmp_path: Path) -> None:
+    (tmp_path / "latin.toml").write_bytes('detector = "spectrum"\n# größe\n'.encode("latin-1"))
+    with pytest.raises(DetectorError, match=r"latin.toml: cannot be read: line 2 is not in UTF-8; save it as UTF-8$"):
+        read_config(tmp_path / "latin.toml")
 
 
 def test_every_configuration_of_the_project_can_be_made(project: Path) -> None:

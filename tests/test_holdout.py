@@ -10,11 +10,11 @@ import torch
 from helpers.cli import main
 from helpers.data.image_set import ImageSet
 from helpers.data.images import encode_png
-from helpers.detectors.config import SCORES, DetectorConfig, DetectorError
+from helpers.detectors.config import DetectorError
+from helpers.detectors.ntf.detector import SCORES, NaturalTraceConfig
 from helpers.selection.holdout import folds, holdout, means
 
-CONFIG = DetectorConfig(
-    detector="ntf",
+CONFIG = NaturalTraceConfig(
     backbone="cooccurrence",
     size=48,
     jpeg=0.0,
@@ -108,7 +108,7 @@ def test_means_are_over_folds() -> None:
 
 def test_a_configuration_without_a_pool_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DetectorError, match="pool"):
-        holdout(made_up(rows()), DetectorConfig(detector="ntf"), tmp_path)
+        holdout(made_up(rows()), NaturalTraceConfig(), tmp_path)
 
 
 def test_the_command_reads_no_test_image(
@@ -123,7 +123,7 @@ def test_the_command_reads_no_test_image(
     )
     seen = []
 
-    def watched(images: ImageSet, config: DetectorConfig, out: Path, **_: object) -> list[dict[str, object]]:
+    def watched(images: ImageSet, config: NaturalTraceConfig, out: Path, **_: object) -> list[dict[str, object]]:
         seen.append((images.manifest["split"].unique().tolist(), config.pool, config.seed))
         return [{"generator": "one", "source": "sea", "score": "head", "known": 0.9, "foreign": 0.8}]
 

@@ -1,7 +1,6 @@
 """Both stages in one detector: it learns an easy mark, its parts are what they say, and its runs resume."""
 
 import functools
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,17 +8,23 @@ import pytest
 import torch
 from tiny_images import made_up
 
-from helpers.detectors.config import DetectorConfig, DetectorError
+from helpers.detectors.config import DetectorError
 from helpers.detectors.crops import BalancedCrops
 from helpers.detectors.ntf import detector as ntf
-from helpers.detectors.ntf.detector import BANK_TEMPERATURE, NaturalTraceDetector, training_crops
+from helpers.detectors.ntf.detector import (
+    BANK_TEMPERATURE,
+    NaturalTraceConfig,
+    NaturalTraceDetector,
+    fit_stage1,
+    training_crops,
+)
 from helpers.detectors.ntf.stage1 import natural_traces
 from helpers.detectors.ntf.stage1_losses import proximity
 from helpers.detectors.ntf.stage2 import SoftTransfer
-from helpers.detectors.registry import load_detector, make_detector
+from helpers.detectors.registry import config_as, load_detector, make_detector
 from helpers.evaluation.metrics import auc
 
-TINY = DetectorConfig(
+TINY = NaturalTraceConfig(
     size=32, jpeg=0.3, qualities=(85, 96), window=48, embedding=8, prototypes=4, batch_size=8, mapping_steps=6, steps=25
 )
 
@@ -79,7 +84,7 @@ def test_its_parts_are_the_head_and_two_distances_from_the_traces(trained: Natur
 def test_the_score_is_the_mean_of_its_standardised_parts(
     trained: NaturalTraceDetector, score: str, columns: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trained, "config", replace(trained.config, score=score))
+    monkeypatch.setattr(trained, "config", trained.config.changed(score=score))
     images = torch.stack(list(made_up("test").images()))
     with torch.no_grad():
         parts = (trained.parts(images) - trained.centre) / trained.spread
@@ -97,7 +102,7 @@ def test_parts_are_put_on_the_scale_of_training_photographs(trained: NaturalTrac
 def test_the_teacher_keeps_what_stage_one_learnt(trained: NaturalTraceDetector, tmp_path: Path) -> None:
     alone = make_detector(TINY)
     assert isinstance(alone, NaturalTraceDetector)
-    alone.fit_stage1(made_up(strength=14.0), tmp_path)
+    fit_stage1(alone.teacher, made_up(strength=14.0), TINY, tmp_path)
     left, right = alone.teacher.state_dict(), trained.teacher.state_dict()
     assert all(torch.equal(kept(left[name]), right[name]) for name in left)
     assert not torch.equal(trained.student.backbone.body.layers[0].weight, right["backbone.body.layers.0.weight"])
@@ -117,7 +122,7 @@ class Interrupted(RuntimeError):
 def test_interrupted_in_stage_two_it_ends_with_the_same_detector(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config, original, count = replace(TINY, mapping_steps=2, steps=4), SoftTransfer.losses, [0]
+    config, original, count = TINY.changed(mapping_steps=2, steps=4), SoftTransfer.losses, [0]
     train, val = made_up(), made_up("val")
 
     def stopping(self: SoftTransfer, *arguments: object) -> dict[str, torch.Tensor]:
@@ -138,9 +143,9 @@ def test_interrupted_in_stage_two_it_ends_with_the_same_detector(
 
 
 def test_without_stage_one_the_teacher_stays_untrained(tmp_path: Path) -> None:
-    config = replace(TINY, mapping_steps=0)
+    config = TINY.changed(mapping_steps=0)
     detector, fresh = make_detector(config), make_detector(config)
-    detector.fit_stage1(made_up(), tmp_path)
+    fit_stage1(detector.teacher, made_up(), config, tmp_path)
     left, right = detector.teacher.state_dict(), fresh.teacher.state_dict()
     assert all(torch.equal(left[name], right[name]) for name in left)
     assert not list(tmp_path.iterdir())
@@ -152,11 +157,11 @@ def test_pools_and_counts_belong_together() -> None:
         ({"backbone": "cooccurrence"}, "pool must be at least 201 with the backbone cooccurrence, not 0"),
         ({"backbone": "cooccurrence", "pool": 300, "subspace": 160}, "pool must be at least 321"),
     ):
-        config = replace(TINY, **change)
+        config = TINY.changed(**change)
         with pytest.raises(DetectorError, match=message):
             training_crops(made_up(), config, make_detector(config).teacher.backbone)
     with pytest.raises(DetectorError, match="subspace must be at most 255, not 256"):
-        make_detector(replace(TINY, subspace=256))
+        make_detector(TINY.changed(subspace=256))
 
 
 def test_a_lean_detector_scores_the_same_without_its_teacher(trained: NaturalTraceDetector, tmp_path: Path) -> None:
@@ -178,9 +183,9 @@ def test_a_lean_detector_scores_the_same_without_its_teacher(trained: NaturalTra
 
 
 def test_a_score_that_asks_the_teacher_keeps_it(trained: NaturalTraceDetector) -> None:
-    asking = make_detector(replace(trained.config, score="stage1"))
+    asking = make_detector(trained.config.changed(score="stage1"))
     assert asking.for_inference() is asking
     with pytest.raises(DetectorError, match="asks the teacher"):
-        make_detector(replace(trained.config, score="stage1", teacher=False))
-    gaussian = make_detector(replace(trained.config, detector="one_class"))
+        make_detector(trained.config.changed(score="stage1", teacher=False))
+    gaussian = make_detector(config_as(trained.config, "one_class"))
     assert gaussian.for_inference() is gaussian

@@ -19,8 +19,7 @@ from helpers import cli
 from helpers.data import catalog
 from helpers.data.image_set import ImageSet
 from helpers.data.images import center_crop, decode
-from helpers.detectors.config import DetectorConfig
-from helpers.detectors.registry import load_detector, make_detector
+from helpers.detectors.registry import config_from, load_detector, make_detector
 from helpers.evaluation.sweep import Cell
 from helpers.lessons.lesson00.collecting import careless_files
 from helpers.lessons.lesson07 import figures as robustness_plots
@@ -60,7 +59,7 @@ def tiny_set() -> ImageSet:
 
 def roughness_detector():
     """Make a spectrum detector that has learnt to call grain fake."""
-    detector = make_detector(DetectorConfig(detector="spectrum", size=32, jpeg=0.0))
+    detector = make_detector(config_from({"detector": "spectrum", "size": 32, "jpeg": 0.0}))
     images = tiny_set()
     features = detector.embed(torch.stack(list(images.images())))
     detector.linear.fit(features, images.labels)

@@ -1,7 +1,5 @@
 """What lesson 04 uses beside the loss: the toy circle, the toy task, its figures, and the experiment on the zoo."""
 
-import dataclasses
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,7 +8,7 @@ from matplotlib import pyplot as plt
 
 from helpers.course.reproduce import recorded
 from helpers.data.image_set import ImageSet
-from helpers.detectors.config import DetectorConfig
+from helpers.detectors.ntf.detector import NaturalTraceConfig
 from helpers.detectors.ntf.stage2_losses import hardness_weights, soft_contrastive_loss, soft_targets
 from helpers.detectors.registry import make_detector
 from helpers.generators.sets import TRAINING_GENERATORS
@@ -82,13 +80,14 @@ def test_halves_of_a_batch_add_up_unless_the_loss_couples_them(coupled: bool) ->
 
 
 def test_arms_differ_in_what_they_say_and_take_as_many_steps() -> None:
-    base = DetectorConfig(mapping_steps=8, steps=10)
+    base = NaturalTraceConfig(mapping_steps=8, steps=10)
     configs = {arm: arm.config(base) for arm in ARMS}
-    assert {config.steps + config.mapping_steps for config in configs.values()} == {18}
+    assert {config.steps + getattr(config, "mapping_steps", 0) for config in configs.values()} == {18}
     assert {arm.mapped for arm in ARMS} == {True, False}
-    assert [config.detector for arm, config in configs.items() if arm == Arm("none", mapped=False)] == ["cross_entropy"]
-    assert configs[Arm("none", mapped=True)].transfer == {"contrast": 0, "repulsion": 0}
-    assert [configs[Arm(kind, mapped=False)].transfer["targets"] for kind in ("soft", "hard", "uniform")] == [
+    assert [config.kind for arm, config in configs.items() if arm == Arm("none", mapped=False)] == ["cross_entropy"]
+    transfer = configs[Arm("none", mapped=True)].transfer
+    assert (transfer.contrast, transfer.repulsion, transfer.classification) == (0, 0, 1)
+    assert [configs[Arm(kind, mapped=False)].transfer.targets for kind in ("soft", "hard", "uniform")] == [
         "soft",
         "hard",
         "uniform",
@@ -96,7 +95,7 @@ def test_arms_differ_in_what_they_say_and_take_as_many_steps() -> None:
 
 
 def test_all_scores_are_those_of_the_detector() -> None:
-    detector = make_detector(DetectorConfig(embedding=8, prototypes=4))
+    detector = make_detector(NaturalTraceConfig(embedding=8, prototypes=4))
     rng = torch.Generator().manual_seed(0)
     detector.bank = torch.nn.functional.normalize(torch.randn(4, 8, generator=rng), dim=1)
     detector.centre, detector.spread = torch.tensor([0.1, -0.5, 0.2]), torch.tensor([2.0, 0.5, 1.5])
@@ -104,7 +103,7 @@ def test_all_scores_are_those_of_the_detector() -> None:
     rows = pd.DataFrame({"label": ["real", "fake", "real"], "generator": "", "family": "", "source": ""})
     found = all_scores(detector, ImageSet.of(images, rows))
     for name, values in found.items():
-        detector.config = dataclasses.replace(detector.config, score=name)
+        detector.config = detector.config.changed(score=name)
         assert values == pytest.approx(detector.score(images), abs=1e-5)
     assert list(found) == ["head", "proximity", "both", "stage1"]
 

@@ -23,13 +23,15 @@ def ablate(
     """Train each variant on the train split, fix thresholds on val, report on test, with paired differences."""
     from helpers.data.image_set import ImageSet
     from helpers.data.select import load_rows
-    from helpers.detectors.config import DetectorError, config_path, read_config
+    from helpers.detectors.config import DetectorError, config_path
+    from helpers.detectors.ntf.detector import NaturalTraceConfig
+    from helpers.detectors.registry import read_config
     from helpers.selection.ablation import VARIANTS
     from helpers.selection.ablation import ablate as run_ablation
 
     if unknown := sorted(set(variant or ()) - set(VARIANTS)):
         raise typer.BadParameter(f"no such variant: {', '.join(unknown)} (known: {', '.join(VARIANTS)})")
-    chosen = read_config(config_path(config))
+    chosen = read_config(config_path(config), NaturalTraceConfig)
     if not chosen.pool:
         raise DetectorError(f"{config}: an ablation needs a pool of described crops")
     df, place = load_rows(manifest, root, where)

@@ -32,11 +32,12 @@ def detector(
     import torch
 
     from helpers.data.places import shipped
-    from helpers.detectors.config import config_path, read_config
-    from helpers.detectors.registry import load_detector
+    from helpers.detectors.config import config_path
+    from helpers.detectors.ntf.detector import NaturalTraceConfig
+    from helpers.detectors.registry import load_detector, read_config
     from helpers.detectors.speed import measure_speed
 
-    chosen = read_config(config_path(config))
+    chosen = read_config(config_path(config), NaturalTraceConfig)
     judge = load_detector(detector or shipped("detectors", SHIPPED))
     rows = measure_speed(judge, chosen, images=images, side=side, steps=steps, processes=processes)
     head = {

@@ -21,14 +21,16 @@ def holdout(
     """Hold out each training generator with each photo source; rank them by every score. Test images are not read."""
     from helpers.data.image_set import ImageSet
     from helpers.data.select import load_rows
-    from helpers.detectors.config import changes_from, config_path, read_config
+    from helpers.detectors.config import changes_from, config_path
+    from helpers.detectors.ntf.detector import NaturalTraceConfig
+    from helpers.detectors.registry import read_config
     from helpers.selection import holdout as selection
 
     df, place = load_rows(manifest, root, where)
     images = ImageSet(df[df["split"].isin(("train", "val"))].reset_index(drop=True), place)
     found: list[dict[str, Any]] = []
     for seed in range(seeds):
-        chosen = read_config(config_path(config), **{**changes_from(setting or []), "seed": seed})
+        chosen = read_config(config_path(config), NaturalTraceConfig, **{**changes_from(setting or []), "seed": seed})
         found += [{"seed": seed, **row} for row in selection.holdout(images, chosen, out, progress=tell)]
     means = selection.means(found)
     if as_json:

@@ -22,12 +22,12 @@ def train(
     """Train a detector on the train split; threshold and calibration come from the val split."""
     from helpers.data.image_set import ImageSet
     from helpers.data.select import check_sizes, load_rows
-    from helpers.detectors.config import SMALLEST, changes_from, config_path, read_config
-    from helpers.detectors.registry import make_detector
+    from helpers.detectors.config import SMALLEST, changes_from, config_path
+    from helpers.detectors.registry import make_detector, read_config
 
     chosen = read_config(config_path(config), **{"seed": seed, **changes_from(setting or [])})
     df, place = load_rows(manifest, root, where)
-    check_sizes(df[df["split"] == "train"], chosen.size)
+    check_sizes(df[df["split"] == "train"], chosen.training_side)
     check_sizes(df[df["split"] == "val"], SMALLEST)
     train_set, val_set = (ImageSet(df[df["split"] == name].reset_index(drop=True), place) for name in ("train", "val"))
     begin = time.perf_counter()

@@ -19,10 +19,12 @@ def compare_arms(
     as_json: AsJson = False,
 ) -> None:
     """Compare soft, hard, uniform and no targets, with and without stage 1, on generators that training never saw."""
-    from helpers.detectors.config import config_path, read_config
+    from helpers.detectors.config import config_path
+    from helpers.detectors.ntf.detector import NaturalTraceConfig
+    from helpers.detectors.registry import read_config
     from helpers.lessons.lesson04.study import experiment
 
-    base = read_config(config_path("zoo"), mapping_steps=mapping_steps, steps=steps)
+    base = read_config(config_path("zoo"), NaturalTraceConfig, mapping_steps=mapping_steps, steps=steps)
     with TemporaryDirectory() as folder:
         result = experiment(base, range(seeds), Path(folder), quiet=as_json)
     if as_json:

@@ -1,11 +1,12 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and texts in the encodings that editors write."""
 
+import codecs
 import os
 from pathlib import Path
 
 from helpers.errors import NaturalTracesError
 
-__all__ = ["StorageError", "write_atomic"]
+__all__ = ["StorageError", "read_text", "write_atomic"]
 
 
 class StorageError(NaturalTracesError):
@@ -35,6 +36,31 @@ def write_atomic(path: Path, data: bytes) -> None:
         _sync_folder(path.parent)
     except OSError as error:
         raise StorageError(f"{path.name}: cannot be written: {error.strerror or error}") from error
+
+
+def read_text(path: Path) -> str:
+    """Read a text file in UTF-8, or in UTF-16 with its mark, as Windows Notepad writes it; all line ends become one.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Its text, without a byte order mark.
+
+    Raises:
+        StorageError: The file cannot be read, or is in another encoding.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise StorageError(f"{path.name}: cannot be read: {error.strerror or error}") from error
+    utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        text = data.decode("utf-16" if utf16 else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise StorageError(f"{path.name}: cannot be read: line {line} is not in UTF-8; save it as UTF-8") from None
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _sync_folder(folder: Path) -> None:

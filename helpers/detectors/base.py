@@ -8,7 +8,7 @@ seen through one to four native windows, never resized; its score is their mean.
 
 import hashlib
 import json
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -36,6 +36,8 @@ __all__ = [
 ]
 
 WEIGHTS, CARD, RUN = "weights.safetensors", "card.json", "run.json"
+CARD_VERSION = 2
+"""Of what a card holds; another version is refused."""
 BATCH = 16
 """Images that are read and cut before they are scored together."""
 WINDOWS = 4
@@ -72,19 +74,25 @@ def windows(img: Image, size: int, most: int) -> list[Image]:
     return [img[:, top : top + tall, left : left + wide] for top, left in places]
 
 
-class Detector(nn.Module):
+class Detector(nn.Module, ABC):
     """A network with a score, a threshold and a calibration.
+
+    A kind of detector is a subclass with a `name`, a configuration class of its own called `Config`, and two methods:
+    `fit_weights` learns, `logit` judges. `helpers.detectors.registry.register` makes it known by its name.
 
     Args:
         config: Settings.
 
     Attributes:
+        name: Name of the kind.
+        Config: Class of its settings.
         threshold: Score from which on an image is called fake; fixed on validation images.
         calibration: Score -> probability of being fake; fixed on validation images.
         history: What training saw: generators, sources, counts.
     """
 
     name: ClassVar[str] = ""
+    Config: ClassVar[type[DetectorConfig]] = DetectorConfig
 
     def __init__(self, config: DetectorConfig) -> None:
         super().__init__()
@@ -92,13 +100,26 @@ class Detector(nn.Module):
         self.threshold, self.calibration = 0.0, PlattScaling(1.0, 0.0)
         self.history: dict[str, Any] = {}
 
+    def __init_subclass__(cls, **arguments: Any) -> None:  # noqa: ANN401
+        super().__init_subclass__(**arguments)
+        own = cls.__dict__.get("Config")
+        if own is None or not cls.name:
+            return
+        if own.kind not in ("", cls.name) and "kind" in own.__dict__:
+            raise TypeError(f"{cls.__qualname__}: {own.__qualname__} is the Config of {own.kind}; derive one from it")
+        own.kind = cls.name
+
     @abstractmethod
     def logit(self, images: Tensor) -> Tensor:
         """(n, 3, H, W), 0..255, uint8 or float -> (n,); higher means more fake. Differentiable where a network is."""
 
-    @abstractmethod
     def embed(self, images: Tensor) -> Tensor:
-        """(n, 3, H, W), 0..255 -> the vectors that the detector judges by, (n, d)."""
+        """(n, 3, H, W), 0..255 -> the vectors that the detector judges by, (n, d).
+
+        Raises:
+            DetectorError: This kind has none.
+        """
+        raise DetectorError(f"{self.name}: judges by no vectors that could be shown")
 
     @abstractmethod
     def fit_weights(self, train: ImageSet, out: Path) -> None:
@@ -134,16 +155,15 @@ class Detector(nn.Module):
 
     def _claim(self, train: ImageSet, out: Path) -> None:
         """Note in the folder what is trained there, since a run that is found there is continued."""
-        apart = ("window", "windows", "score", "num_workers")  # what training does not depend on
-        settings = {name: value for name, value in asdict(self.config).items() if name not in apart}
+        settings = {name: value for name, value in self.config.values().items() if name not in self.config.not_trained}
         names = train.manifest[["path", "label"]].astype(str).agg("\t".join, axis=1)
         digest = hashlib.sha256("\n".join(names).encode()).hexdigest()
-        wanted = json.loads(json.dumps({"config": settings, "images": digest}))
+        wanted = {"detector": self.name, "config": settings, "images": digest}
         path = out / RUN
         if not path.is_file():
             write_atomic(path, (json.dumps(wanted, indent=2) + "\n").encode())
         elif (found := json.loads(path.read_text(encoding="utf-8"))) != wanted:
-            before, now = ({**one.get("config", {}), "images": one.get("images")} for one in (found, wanted))
+            before, now = (_flat(one) for one in (found, wanted))
             differ = [name for name, value in now.items() if before.get(name) != value]
             raise DetectorError(f"{out}: holds a run with other {', '.join(differ)}: choose another folder")
 
@@ -262,8 +282,9 @@ class Detector(nn.Module):
             notes: Further entries of the card.
         """
         card = {
+            "version": CARD_VERSION,
             "detector": self.name,
-            "config": asdict(self.config),
+            "config": self.config.values(),
             "threshold": self.threshold,
             "calibration": asdict(self.calibration),
             "training": self.history,
@@ -272,6 +293,11 @@ class Detector(nn.Module):
         }
         save_weights(self, folder / WEIGHTS, metadata={"detector": self.name}, half=True)
         write_atomic(folder / CARD, (json.dumps(card, indent=2) + "\n").encode())
+
+
+def _flat(run: Mapping[str, Any]) -> dict[str, Any]:
+    """Put settings and the other marks of a run side by side."""
+    return {**run.get("config", {}), **{name: run.get(name) for name in ("detector", "images")}}
 
 
 def _ahead(work: Callable[[Path], list[Image]], paths: Iterable[Path], threads: int) -> Iterator[list[Image]]:

@@ -10,31 +10,35 @@
 """
 
 import copy
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from types import MappingProxyType
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from pydantic import Field
 from torch import Tensor
 
 from helpers.data.image_set import ImageSet
 from helpers.data.images import luminance
 from helpers.detectors.base import Detector, batches
-from helpers.detectors.config import DetectorConfig, DetectorError
+from helpers.detectors.config import CropConfig, DetectorError, NetworkConfig
 from helpers.detectors.crops import BalancedCrops, Described
 from helpers.detectors.linear import LinearScore
-from helpers.detectors.ntf.detector import NaturalTraceDetector, Pools, backbone_of, make_pools, training_crops
+from helpers.detectors.networks import backbone_of
+from helpers.detectors.ntf.detector import Pools, Stage1Config, fit_stage1, make_pools, training_crops
 from helpers.detectors.ntf.stage1 import TraceEncoder
 from helpers.detectors.ntf.stage2 import SoftTransfer, Student, TransferTerms
 from helpers.detectors.ntf.stage2_losses import soft_contrastive_loss
-from helpers.detectors.registry import register
 from helpers.statistics import hann_periodogram
 from helpers.training import Task, fit
 from helpers.training.schedule import update_average, warm_cosine
 
 __all__ = [
+    "BASELINES",
     "CrossEntropy",
     "FoundationNeighbours",
     "FoundationProbe",
@@ -53,18 +57,22 @@ def examples(crops: BalancedCrops | Described, count: int) -> tuple[Tensor, NDAr
     return images, np.array([int(item["label"]) for item in items], np.int64)
 
 
-def crop_batches(train: ImageSet, config: DetectorConfig, count: int) -> tuple[Tensor, NDArray[np.int64]]:
+def crop_batches(train: ImageSet, config: CropConfig, count: int) -> tuple[Tensor, NDArray[np.int64]]:
     """Draw `count` fresh training crops."""
     return examples(BalancedCrops(train, config.augmentation, config.seed, length=count), count)
 
 
-@register
 class SpectrumRegression(Detector):
     """Logistic regression on the logarithm of the radial power spectrum of the luma."""
 
     name: ClassVar[str] = "spectrum"
 
-    def __init__(self, config: DetectorConfig) -> None:
+    class Config(CropConfig):
+        """How training crops are cut; there is nothing else to set."""
+
+    config: Config
+
+    def __init__(self, config: Config) -> None:
         super().__init__(config)
         self.linear = LinearScore(RINGS)
 
@@ -89,21 +97,42 @@ class SpectrumRegression(Detector):
         return logits
 
 
-@register
-class CrossEntropy(Detector):
+class _Supervised(Detector):
+    """A network that learns from both labels."""
+
+    config: NetworkConfig
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__(config)
+        self.student = Student(backbone_of(config), config.embedding)
+
+    def embed(self, images: Tensor) -> Tensor:
+        """(n, 3, H, W), 0..255 -> features of the backbone, (n, d)."""
+        features: Tensor = self.student.backbone(images)
+        return features
+
+
+class CrossEntropyConfig(NetworkConfig):
+    """Settings of `CrossEntropy`.
+
+    Attributes:
+        smoothing: Share by which the labels of the head are softened.
+    """
+
+    smoothing: float = Field(default=0.05, ge=0, lt=0.5)
+
+
+class CrossEntropy(_Supervised):
     """A network, a head, and cross-entropy from scratch: what stage 1 and the soft contrast are measured against."""
 
     name: ClassVar[str] = "cross_entropy"
-
-    def __init__(self, config: DetectorConfig) -> None:
-        super().__init__(config)
-        self.student = Student(backbone_of(config), config.embedding)
+    Config = CrossEntropyConfig
+    config: CrossEntropyConfig
 
     def fit_weights(self, train: ImageSet, out: Path, pools: Pools | None = None) -> None:
         """Train by stage 2's task with its contrast switched off, so that nothing else differs."""
         config = self.config
-        smoothing = TransferTerms(**config.transfer).smoothing
-        terms = TransferTerms(contrast=0, repulsion=0, smoothing=smoothing)
+        terms = TransferTerms(contrast=0, repulsion=0, smoothing=config.smoothing)
         teacher = TraceEncoder(backbone_of(config), config.embedding)
         bank = torch.zeros(1, config.embedding)
         task = SoftTransfer(self.student, teacher, bank, terms, learning_rate=config.learning_rate)
@@ -117,11 +146,6 @@ class CrossEntropy(Detector):
         """(n, 3, H, W), 0..255 -> (n,)."""
         logits: Tensor = self.student(images)[1]
         return logits.float()
-
-    def embed(self, images: Tensor) -> Tensor:
-        """(n, 3, H, W), 0..255 -> features of the backbone, (n, d)."""
-        features: Tensor = self.student.backbone(images)
-        return features
 
 
 class SupConTask(Task):
@@ -157,13 +181,15 @@ class SupConTask(Task):
         update_average(self.average, self.student, min(0.99, (1 + step) / (10 + step)))
 
 
-@register
-class SupCon(CrossEntropy):
+class SupCon(_Supervised):
     """Supervised contrastive learning, then a linear head on the frozen features."""
 
     name: ClassVar[str] = "supcon"
 
-    def __init__(self, config: DetectorConfig) -> None:
+    class Config(NetworkConfig):
+        """Settings of the network."""
+
+    def __init__(self, config: Config) -> None:
         super().__init__(config)
         self.linear = LinearScore(self.student.backbone.width)
 
@@ -187,26 +213,29 @@ class SupCon(CrossEntropy):
         return logits
 
 
-@register
-class OneClass(NaturalTraceDetector):
+class OneClass(Detector):
     """Stage 1 and a Gaussian around the embeddings of photographs: no fake is seen in training.
 
     The threshold still comes from validation images of both labels.
     """
 
     name: ClassVar[str] = "one_class"
+
+    class Config(Stage1Config):
+        """Settings of stage 1; there is nothing else to set."""
+
+    config: Config
     mean: Tensor
     whitening: Tensor
 
-    def __init__(self, config: DetectorConfig) -> None:
+    def __init__(self, config: Config) -> None:
         super().__init__(config)
+        # Drawn first and dropped: with one seed, the teacher starts where that of `ntf` starts, which has a student.
+        Student(backbone_of(config), config.embedding)
+        self.teacher = TraceEncoder(backbone_of(config), config.embedding)
         width = self.teacher.backbone.width
         self.register_buffer("mean", torch.zeros(width))
         self.register_buffer("whitening", torch.zeros(width, width))
-
-    def for_inference(self) -> Detector:
-        """Keep everything: the Gaussian is of the teacher's features."""
-        return self
 
     def fit_weights(self, train: ImageSet, out: Path, pools: Pools | None = None) -> None:
         """Run stage 1, then estimate mean and (shrunken) covariance of features of training photographs."""
@@ -214,7 +243,7 @@ class OneClass(NaturalTraceDetector):
 
         pools = pools or (make_pools(train, self.config) if self.config.pool else None)
         crops = training_crops(train, self.config, self.teacher.backbone, pools)
-        self.fit_stage1(train, out, pools)
+        fit_stage1(self.teacher, train, self.config, out, pools)
         self.eval()
         images, labels = examples(crops, 4096)
         with torch.no_grad():
@@ -226,14 +255,39 @@ class OneClass(NaturalTraceDetector):
 
     def logit(self, images: Tensor) -> Tensor:
         """(n, 3, H, W), 0..255 -> root mean squared Mahalanobis distance, (n,)."""
-        white: Tensor = (self.teacher.backbone(images) - self.mean) @ self.whitening
+        white: Tensor = (self.embed(images) - self.mean) @ self.whitening
         return white.square().mean(dim=1).sqrt()
+
+    def embed(self, images: Tensor) -> Tensor:
+        """(n, 3, H, W), 0..255 -> features of the teacher's backbone, (n, d)."""
+        features: Tensor = self.teacher.backbone(images)
+        return features
+
+
+class FoundationConfig(CropConfig):
+    """Settings of a frozen backbone.
+
+    Attributes:
+        backbone: "tracenet", "cooccurrence" or a timm name.
+        view: What the backbone sees, of `helpers.detectors.networks.INPUT_CHANNELS`.
+        backbone_weights: Safetensors file for a timm backbone; training needs it.
+    """
+
+    backbone: str = "tracenet"
+    view: str = "bank"
+    backbone_weights: str = ""
+
+    def without_files(self) -> Self:
+        """Leave the file out that the backbone came from."""
+        return self.changed(backbone_weights="")
 
 
 class _Foundation(Detector):
     """A frozen timm backbone with weights from a local file."""
 
-    def __init__(self, config: DetectorConfig) -> None:
+    config: FoundationConfig
+
+    def __init__(self, config: FoundationConfig) -> None:
         super().__init__(config)
         self.backbone = backbone_of(config).requires_grad_(False)
 
@@ -251,13 +305,15 @@ class _Foundation(Detector):
         return features
 
 
-@register
 class FoundationProbe(_Foundation):
     """Logistic regression on features of a frozen backbone."""
 
     name: ClassVar[str] = "probe"
 
-    def __init__(self, config: DetectorConfig) -> None:
+    class Config(FoundationConfig):
+        """Settings of the backbone."""
+
+    def __init__(self, config: Config) -> None:
         super().__init__(config)
         self.linear = LinearScore(self.backbone.width)
 
@@ -271,17 +327,20 @@ class FoundationProbe(_Foundation):
         return logits
 
 
-@register
 class FoundationNeighbours(_Foundation):
     """Similarity to the nearest training fakes minus that to the nearest training photographs."""
 
     name: ClassVar[str] = "neighbours"
+
+    class Config(FoundationConfig):
+        """Settings of the backbone."""
+
     rows: Tensor
     fake: Tensor
     count: ClassVar[int] = 2048
     nearest: ClassVar[int] = 9
 
-    def __init__(self, config: DetectorConfig) -> None:
+    def __init__(self, config: Config) -> None:
         super().__init__(config)
         self.register_buffer("rows", torch.zeros(self.count, self.backbone.width))
         self.register_buffer("fake", torch.zeros(self.count, dtype=torch.bool))
@@ -296,3 +355,8 @@ class FoundationNeighbours(_Foundation):
         similarity = F.normalize(self.embed(images), dim=1) @ self.rows.T
         fake, real = (similarity[:, chosen].topk(self.nearest).values.mean(dim=1) for chosen in (self.fake, ~self.fake))
         return fake - real
+
+
+_KINDS = (SpectrumRegression, CrossEntropy, SupCon, OneClass, FoundationProbe, FoundationNeighbours)
+BASELINES: Mapping[str, type[Detector]] = MappingProxyType({kind.name: kind for kind in _KINDS})
+"""The baselines by name."""

@@ -1,137 +1,159 @@
-"""Settings of a detector: read, checked, changed."""
+"""Settings of detectors: one class for each kind, checked when they are read.
 
+Every kind of detector has a configuration class of its own, its `Config`, with the settings that it uses and no other.
+The classes here hold what several kinds share: how an image is seen, how training crops are cut, how the loop runs.
+"""
+
+import difflib
 import json
 import tomllib
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields, replace
+from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar, Self
 
-from helpers.data import catalog
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_core import to_jsonable_python
+
+from helpers.data.files import StorageError, read_text
+from helpers.data.places import data_dir
 from helpers.detectors.crops import Augmentation
-from helpers.detectors.ntf.stage1 import TraceTerms
-from helpers.detectors.ntf.stage2 import TransferTerms
 from helpers.errors import NaturalTracesError
-from helpers.pixels.views import BREAKERS
 from helpers.training import FitConfig
 
 __all__ = [
-    "CONFIGS",
-    "SCORES",
     "SMALLEST",
+    "CropConfig",
     "DetectorConfig",
     "DetectorError",
+    "LoopConfig",
+    "NetworkConfig",
     "changes_from",
-    "config_from",
     "config_path",
-    "read_config",
+    "read_values",
 ]
-
-SCORES = ("head", "proximity", "both", "stage1", "subspace", "all")
-"""What `ntf` judges by: the classifying head; the distance from the natural traces after stage 2; the mean of these
-two; the distance after stage 1 alone; the distance from the linear model of photographs; the mean of all four."""
-
 
 SMALLEST = 32
 """Shortest side of an image that can be scored, in pixels."""
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Quality = Annotated[int, Field(ge=1, le=100)]
 
 
 class DetectorError(NaturalTracesError):
     """A detector that is not known, not trained, or not where it should be."""
 
 
-@dataclass(frozen=True)
-class DetectorConfig:
-    """Everything that decides what a detector becomes, apart from the images.
+class DetectorConfig(BaseModel):
+    """What every detector can be told.
 
     Attributes:
-        detector: One of `DETECTORS`.
-        backbone: "tracenet", "cooccurrence" or a timm name.
-        view: What the backbone sees, of `helpers.detectors.networks.INPUT_CHANNELS`.
-        backbone_weights: Safetensors file for a timm backbone, or "".
-        embedding: Length of the embeddings.
+        window: Side of a scoring window in pixels.
+        windows: Most windows of one image; two see a large image twice as fast as four.
+        seed: Seed of weights, crops and order.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    kind: ClassVar[str] = ""
+    """Name of the detector that is made of these settings; its class fills it in."""
+    not_trained: ClassVar[frozenset[str]] = frozenset({"window", "windows"})
+    """Settings that training does not depend on: they may differ when a run is continued."""
+
+    window: int = Field(default=240, ge=SMALLEST)
+    windows: int = Field(default=2, ge=1, le=4)
+    seed: int = Field(default=0, ge=0)
+
+    @property
+    def training_side(self) -> int:
+        """Shortest side of an image that can be learnt from, in pixels."""
+        return SMALLEST
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, Any], name: str = "configuration") -> Self:
+        """Make a configuration from plain values, such as a TOML file or a card holds.
+
+        Args:
+            values: Setting -> value; lists stand for tuples.
+            name: What the values came from, for the error.
+
+        Returns:
+            The configuration.
+
+        Raises:
+            DetectorError: A setting is unknown, or its value impossible.
+        """
+        try:
+            return cls.model_validate_json(json.dumps(values, default=to_jsonable_python))
+        except ValidationError as error:
+            raise DetectorError(f"{name}: {_one_line(error, cls)}") from None
+
+    def values(self) -> dict[str, Any]:
+        """Give all settings as plain values, of which `from_values` makes the same configuration again."""
+        return self.model_dump(mode="json")
+
+    def changed(self, **changes: Any) -> Self:  # noqa: ANN401
+        """Replace some settings; the result is checked like any other.
+
+        Raises:
+            DetectorError: A setting is unknown, or its value impossible.
+        """
+        return type(self).from_values({**self.values(), **changes})
+
+    def without_files(self) -> Self:
+        """Return the same settings for weights that lie in a detector's folder, not in files of others."""
+        return self
+
+
+class CropConfig(DetectorConfig):
+    """A detector that learns from crops.
+
+    Attributes:
         size: Side of a training crop in pixels.
         jpeg: Chance that a training crop is encoded once more, label-blind.
         qualities: Lowest and highest quality of that encoding.
         camera: Chance that a training crop is developed once more before, label-blind, see `helpers.pixels.develop`.
-        window: Side of a scoring window in pixels.
-        windows: Most windows of one image; two see a large image twice as fast as four.
-        steps: Steps of the supervised stage.
-        mapping_steps: Steps of stage 1.
-        batch_size: Crops per step; in stage 1 a quarter as many photographs, with four views each.
-        learning_rate: At its highest.
-        seed: Seed of weights, crops and order.
-        terms: Weights of stage 1, see `helpers.detectors.ntf.stage1.TraceTerms`.
-        breakers: Ways to break traces in stage 1; empty for all.
-        prototypes: Size of the bank of natural traces.
-        subspace: Directions of the linear model of photographs; 0 leaves it out.
-        pool: Training crops that are described once and used again and again; 0 draws fresh crops. In stage 1 a third
-            as many draws, with four views each.
-        transfer: Weights and temperatures of stage 2, see `helpers.detectors.ntf.stage2.TransferTerms`.
-        score: One of `SCORES`.
-        teacher: Keep the encoder of stage 1, which the scores "stage1", "subspace" and "all" ask, and training needs.
-        num_workers: Processes that load data.
-        members: Configurations of an ensemble's members.
     """
 
-    detector: str = "ntf"
-    backbone: str = "tracenet"
-    view: str = "bank"
-    backbone_weights: str = ""
-    embedding: int = 64
-    size: int = 96
-    jpeg: float = 0.5
-    qualities: tuple[int, int] = (65, 96)
-    camera: float = 0.0
-    window: int = 240
-    windows: int = 2
-    steps: int = 1500
-    mapping_steps: int = 500
-    batch_size: int = 48
-    learning_rate: float = 2e-3
-    seed: int = 0
-    terms: Mapping[str, float] = field(default_factory=dict)
-    breakers: tuple[str, ...] = ()
-    prototypes: int = 16
-    subspace: int = 0
-    pool: int = 0
-    transfer: Mapping[str, Any] = field(default_factory=dict)
-    score: str = "both"
-    teacher: bool = True
-    num_workers: int = 0
-    members: tuple[Mapping[str, Any], ...] = ()
+    size: int = Field(default=96, ge=16, multiple_of=2)  # ways to break traces work on blocks of 2 x 2 pixels
+    jpeg: Share = 0.5
+    qualities: tuple[Quality, Quality] = (65, 96)
+    camera: Share = 0.0
 
-    def __post_init__(self) -> None:
-        _check_types(self)
-        least = {"embedding": 2, "prototypes": 1, "steps": 1, "batch_size": 2, "size": 16, "window": SMALLEST}
-        for name in ("mapping_steps", "subspace", "pool", "num_workers", "seed", *least):
-            if getattr(self, name) < least.get(name, 0):
-                raise DetectorError(f"{name} must be at least {least.get(name, 0)}, not {getattr(self, name)}")
-        rules = {
-            "size must be even": self.size % 2 == 0,  # ways to break traces work on blocks of 2 x 2 pixels
-            "windows must be 1 to 4": 1 <= self.windows <= 4,
-            "jpeg must be 0 to 1": 0 <= self.jpeg <= 1,
-            "camera must be 0 to 1": 0 <= self.camera <= 1,
-            "learning_rate must be above 0": self.learning_rate > 0,
-            "qualities must be two of 1 to 100, the lower first": len(self.qualities) == 2
-            and all(isinstance(quality, int) for quality in self.qualities)
-            and 1 <= self.qualities[0] <= self.qualities[1] <= 100,
-            f"breakers must be of {', '.join(BREAKERS)}": set(self.breakers) <= set(BREAKERS),
-            f"score must be one of {', '.join(SCORES)}": self.score in SCORES,
-            "score subspace needs a subspace": self.score != "subspace" or self.subspace > 0,
-        }
-        for rule, holds in rules.items():
-            if not holds:
-                raise DetectorError(f"{rule}, not {getattr(self, rule.split()[0])}")
-        try:
-            TraceTerms(**self.terms), TransferTerms(**self.transfer)
-        except TypeError as error:  # it names the entry
-            raise DetectorError(f"terms or transfer: {str(error).partition('() ')[2]}") from None
+    @field_validator("qualities")
+    @classmethod
+    def _rising(cls, value: tuple[int, int]) -> tuple[int, int]:
+        if value[0] > value[1]:
+            raise ValueError("should have the lower quality first")
+        return value
+
+    @property
+    def training_side(self) -> int:
+        """Shortest side of an image that a crop can be cut of, in pixels."""
+        return self.size
 
     @property
     def augmentation(self) -> Augmentation:
         """How training crops are cut and encoded."""
         return Augmentation(self.size, self.jpeg, self.qualities, self.camera)
+
+
+class LoopConfig(CropConfig):
+    """A detector that `helpers.training.fit` trains.
+
+    Attributes:
+        steps: Steps of the supervised stage.
+        batch_size: Crops per step.
+        learning_rate: At its highest.
+        num_workers: Processes that load data.
+    """
+
+    not_trained: ClassVar[frozenset[str]] = DetectorConfig.not_trained | {"num_workers"}
+
+    steps: int = Field(default=1500, ge=1)
+    batch_size: int = Field(default=48, ge=2)
+    learning_rate: float = Field(default=2e-3, gt=0)
+    num_workers: int = Field(default=0, ge=0)
 
     def fit_config(self, steps: int, batch_size: int | None = None) -> FitConfig:
         """Settings of one run of the loop."""
@@ -146,69 +168,92 @@ class DetectorConfig:
         )
 
 
-def _check_types(config: DetectorConfig) -> None:
-    """Compare each entry with the type of its default; whole numbers pass for floating-point ones."""
-    for entry in fields(config):
-        value = getattr(config, entry.name)
-        if entry.default is MISSING:
-            wanted: type | tuple[type, ...] = Mapping
-        else:
-            wanted = (int, float) if isinstance(entry.default, float) else type(entry.default)
-        if not isinstance(value, wanted) or isinstance(value, bool) != isinstance(entry.default, bool):
-            raise DetectorError(f"{entry.name} cannot be {value!r}")
+class NetworkConfig(LoopConfig):
+    """A detector with a backbone that is trained.
+
+    Attributes:
+        backbone: "tracenet", "cooccurrence" or a timm name.
+        view: What the backbone sees, of `helpers.detectors.networks.INPUT_CHANNELS`.
+        backbone_weights: Safetensors file for a timm backbone, or "".
+        embedding: Length of the embeddings.
+        pool: Training crops that are described once and used again and again; 0 draws fresh crops. In stage 1 a third
+            as many draws, with four views each.
+    """
+
+    backbone: str = "tracenet"
+    view: str = "bank"
+    backbone_weights: str = ""
+    embedding: int = Field(default=64, ge=2)
+    pool: int = Field(default=0, ge=0)
+
+    def without_files(self) -> Self:
+        """Leave the file out that the backbone started from."""
+        return self.changed(backbone_weights="")
 
 
-def read_config(path: Path, **changes: Any) -> DetectorConfig:  # noqa: ANN401
-    """Read a configuration.
+_UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
 
-    Args:
-        path: TOML file with entries of `DetectorConfig`.
-        changes: Entries that replace those of the file.
 
-    Returns:
-        The configuration.
+def _one_line(error: ValidationError, config: type[DetectorConfig]) -> str:
+    """Say the first thing that is wrong: which setting, and what it may be."""
+    errors = error.errors(include_url=False)
+    # A mistyped name comes first, since what seems to be missing is often that very setting.
+    first = min(errors, key=lambda one: one["type"] not in _UNKNOWN)
+    place = [str(part) for part in first["loc"]]
+    if first["type"] in _UNKNOWN:
+        return _unknown(place, config)
+    if first["type"] == "missing":
+        return f"{'.'.join(place)} is missing"
+    reason = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    return f"{'.'.join(place)} cannot be {first['input']!r}: {reason}" if place else reason
+
+
+def _unknown(place: list[str], config: type[DetectorConfig]) -> str:
+    """Name an unknown setting and the one that was perhaps meant, or else all."""
+    known = _settings(config)
+    for part in place[:-1]:
+        known = _settings(known[part])
+    near = difflib.get_close_matches(place[-1], known, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
+    return f"{'.'.join(place)}: no such setting of {config.kind or 'a detector'} ({hint})"
+
+
+def _settings(kind: Any) -> dict[str, Any]:  # noqa: ANN401
+    """List the settings of a configuration, or of a part of one, with their types."""
+    if is_dataclass(kind):
+        return {entry.name: entry.type for entry in fields(kind)}
+    return {name: entry.annotation for name, entry in getattr(kind, "model_fields", {}).items()}
+
+
+def read_values(path: Path) -> dict[str, Any]:
+    """Read a TOML file in UTF-8 or UTF-16.
 
     Raises:
-        DetectorError: The file is missing, is no TOML, or has an unknown or impossible entry.
+        DetectorError: The file is missing or is no TOML.
     """
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, tomllib.TOMLDecodeError) as error:
+        return tomllib.loads(read_text(path))
+    except StorageError as error:
+        raise DetectorError(str(error)) from None
+    except tomllib.TOMLDecodeError as error:
         raise DetectorError(f"{path.name}: cannot be read: {error}") from None
-    return replace(config_from(values, path.name), **changes)
-
-
-def config_from(values: Mapping[str, Any], name: str = "configuration") -> DetectorConfig:
-    """Make a configuration from plain values; lists become tuples."""
-    unknown = set(values) - {entry.name for entry in fields(DetectorConfig)}
-    if unknown:
-        raise DetectorError(f"{name}: unknown entries {', '.join(sorted(unknown))}")
-    plain: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
-    return DetectorConfig(**plain)
-
-
-CONFIGS = catalog.data_dir() / "configs"
 
 
 def config_path(name: str) -> Path:
     """Find a configuration by its name in the project, or by its path."""
-    known = CONFIGS / f"{name}.toml"
+    known = data_dir() / "configs" / f"{name}.toml"
     return known if known.is_file() else Path(name)
 
 
 def changes_from(settings: list[str]) -> dict[str, Any]:
-    """Read `entry=value` settings; values are JSON, or text."""
+    """Read `entry=value` settings; values are JSON, or text. Whether there are such settings, the detector knows."""
     changes: dict[str, Any] = {}
     for setting in settings:
         key, sign, text = setting.partition("=")
         if not sign:
             raise DetectorError(f"{setting!r}: needs entry=value")
         try:
-            value = json.loads(text)
+            changes[key] = json.loads(text)
         except ValueError:
-            value = text
-        changes[key] = tuple(value) if isinstance(value, list) else value
-    unknown = set(changes) - set(DetectorConfig.__dataclass_fields__)
-    if unknown:
-        raise DetectorError(f"unknown entries {', '.join(sorted(unknown))}")
+            changes[key] = text
     return changes

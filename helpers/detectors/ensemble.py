@@ -4,44 +4,66 @@ Members that look at an image in different ways (counted statistics, pixels) err
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, Any, ClassVar, Self
 
 import torch
+from pydantic import BeforeValidator, Field, InstanceOf, PlainSerializer
 from torch import Tensor, nn
 
 from helpers.data.image_set import ImageSet
 from helpers.detectors.base import Detector
-from helpers.detectors.config import DetectorConfig, DetectorError, config_from
+from helpers.detectors.config import CropConfig, DetectorConfig
 from helpers.detectors.crops import BalancedCrops
-from helpers.detectors.registry import make_detector, register
+from helpers.detectors.registry import config_from, make_detector
 
-__all__ = ["Ensemble"]
+__all__ = ["Ensemble", "EnsembleConfig"]
 
 SCALE_CROPS = 256
 
 
-@register
+def _member(values: object) -> object:
+    """Make a member's configuration from plain values; what else comes in passes on to be refused."""
+    return config_from(values, "member") if isinstance(values, dict) else values
+
+
+def _plain(member: DetectorConfig) -> dict[str, Any]:
+    return {"detector": member.kind, **member.values()}
+
+
+Member = Annotated[InstanceOf[DetectorConfig], BeforeValidator(_member), PlainSerializer(_plain)]
+
+
+class EnsembleConfig(CropConfig):
+    """Settings of an ensemble; the crops are those by which its members' scores are standardised.
+
+    Attributes:
+        members: Configurations of the members, of any kinds; as plain values each names its `detector`.
+    """
+
+    members: tuple[Member, ...] = Field(min_length=2)
+
+    def without_files(self) -> Self:
+        """Leave the files out that the members' backbones started from."""
+        return self.model_copy(update={"members": tuple(member.without_files() for member in self.members)})
+
+
 class Ensemble(Detector):
     """The mean of its members' scores, each minus its mean on training crops and divided by its spread there.
 
     Args:
         config: `members` holds the members' configurations; their seeds are replaced by `seed`.
-
-    Raises:
-        DetectorError: There are fewer than two members.
     """
 
     name: ClassVar[str] = "ensemble"
+    Config = EnsembleConfig
+    config: EnsembleConfig
     centre: Tensor
     spread: Tensor
 
-    def __init__(self, config: DetectorConfig) -> None:
+    def __init__(self, config: EnsembleConfig) -> None:
         super().__init__(config)
-        if len(config.members) < 2:
-            raise DetectorError("an ensemble needs at least two members")
-        configs = [replace(config_from(member), seed=config.seed) for member in config.members]
+        configs = [member.changed(seed=config.seed) for member in config.members]
         self.members = nn.ModuleList(make_detector(one) for one in configs)
         self.register_buffer("centre", torch.zeros(len(configs)))
         self.register_buffer("spread", torch.ones(len(configs)))
@@ -57,10 +79,11 @@ class Ensemble(Detector):
             The ensemble.
         """
         members = [member.for_inference() for member in members]
-        first = members[0].config
-        plain = tuple(asdict(member.config) for member in members)
-        config = DetectorConfig(detector=cls.name, seed=first.seed, size=first.size, members=plain)
-        ensemble = cls(config)
+        configs = tuple(member.config for member in members)
+        config = EnsembleConfig(seed=configs[0].seed, members=configs)
+        ensemble = cls(
+            config.model_copy(update={"size": configs[0].size} if isinstance(configs[0], CropConfig) else {})
+        )
         for place, member in zip(ensemble.members, members, strict=True):
             place.load_state_dict(member.state_dict())
         ensemble.history = dict(members[0].history)

@@ -10,7 +10,7 @@ Any other backbone comes from timm by its name.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import timm
 import torch
@@ -31,6 +31,7 @@ __all__ = [
     "InputView",
     "NetworkError",
     "TraceNet",
+    "backbone_of",
     "build_backbone",
     "fit_whitening",
     "high_pass_bank",
@@ -184,6 +185,28 @@ def fit_whitening(backbone: Backbone, rows: Tensor) -> None:
     for layer in backbone.body.modules():
         if isinstance(layer, Whitening):
             layer.fit(rows)
+
+
+class BackboneSettings(Protocol):
+    """The settings that say which backbone a detector has."""
+
+    @property
+    def backbone(self) -> str:
+        """Its name."""
+
+    @property
+    def view(self) -> str:
+        """What it sees."""
+
+    @property
+    def backbone_weights(self) -> str:
+        """File of a timm backbone, or nothing."""
+
+
+def backbone_of(config: BackboneSettings) -> Backbone:
+    """Make the backbone that a configuration names."""
+    weights = Path(config.backbone_weights) if config.backbone_weights else None
+    return build_backbone(config.backbone, config.view, weights=weights)
 
 
 def build_backbone(

@@ -27,11 +27,10 @@ from helpers.data.image_set import ImageSet
 from helpers.data.images import Image, encode_png, read_image
 from helpers.data.manifest import resolve
 from helpers.detectors.base import Detector, windows
-from helpers.detectors.config import DetectorConfig, DetectorError
 from helpers.detectors.crops import BalancedCrops, PhotographViews
-from helpers.detectors.ntf.detector import NaturalTraceDetector, make_pools
-from helpers.detectors.ntf.stage1 import TraceMapping, TraceTerms
-from helpers.detectors.ntf.stage2 import SoftTransfer, TransferTerms
+from helpers.detectors.ntf.detector import NaturalTraceConfig, NaturalTraceDetector, make_pools
+from helpers.detectors.ntf.stage1 import TraceMapping
+from helpers.detectors.ntf.stage2 import SoftTransfer
 from helpers.detectors.registry import load_detector, make_detector
 from helpers.training import FitConfig, Task, fit
 
@@ -191,26 +190,28 @@ def training_images(size: int) -> ImageSet:
     return ImageSet.of(reals + fakes, pd.DataFrame(rows))
 
 
-def training(config: DetectorConfig, steps: int, folder: Path) -> list[Row]:
+def training(config: NaturalTraceConfig, steps: int, folder: Path) -> list[Row]:
     """Time steps of both stages, with their own input and with input that costs nothing."""
     detector = make_detector(config)
-    if not isinstance(detector, NaturalTraceDetector):
-        raise DetectorError(f"training is timed for configurations of ntf, not of {config.detector}")
+    assert isinstance(detector, NaturalTraceDetector)
     images, rows = training_images(config.size), []
     views: Dataset[Any] = PhotographViews(images, config.augmentation, config.seed)
     crops: Dataset[Any] = BalancedCrops(images, config.augmentation, config.seed)
     if config.pool:
         with timed() as clock:
-            pools = make_pools(images, replace(config, pool=POOL))
+            pools = make_pools(images, config.changed(pool=POOL))
         views, crops = pools.views, pools.crops
         described = len(pools.crops) + 4 * len(pools.views)
         in_all = config.pool + 4 * (config.pool // 3)
         rows.append(clock.row("describing the pool", "crop", described, f"once per training: {in_all:,} crops"))
     bank = F.normalize(torch.randn(config.prototypes, config.embedding, generator=torch.Generator().manual_seed(0)))
-    terms = TransferTerms(**config.transfer)
+
+    def stage2() -> Task:
+        return SoftTransfer(detector.student, detector.teacher, bank, config.transfer)
+
     stages: list[tuple[str, Callable[[], Task], Dataset[Any], int]] = [
-        ("stage 1", lambda: TraceMapping(detector.teacher, TraceTerms(**config.terms)), views, config.batch_size // 4),
-        ("stage 2", lambda: SoftTransfer(detector.student, detector.teacher, bank, terms), crops, config.batch_size),
+        ("stage 1", lambda: TraceMapping(detector.teacher, config.terms), views, config.batch_size // 4),
+        ("stage 2", stage2, crops, config.batch_size),
     ]
     for name, task, dataset, size in stages:
         settings = replace(config.fit_config(steps, max(size, 4)), checkpoint_every=steps, progress=False)
@@ -279,7 +280,7 @@ def _rate(work: Callable[[], Tensor], device: torch.device, repeats: int) -> flo
 
 
 def measure_speed(
-    detector: Detector, config: DetectorConfig, *, images: int, side: int, steps: int, processes: int
+    detector: Detector, config: NaturalTraceConfig, *, images: int, side: int, steps: int, processes: int
 ) -> list[Row]:
     """Time scoring of PNG images (decoding and network apart) and training (with and without the cost of input).
 

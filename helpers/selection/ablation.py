@@ -6,7 +6,6 @@ validation and test images, made once. So a variant costs seconds, and only the 
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -20,8 +19,8 @@ from torch import Tensor
 from helpers.data.image_set import ImageSet
 from helpers.detectors.base import Detector
 from helpers.detectors.config import DetectorConfig
-from helpers.detectors.ntf.detector import make_pools
-from helpers.detectors.registry import make_detector
+from helpers.detectors.ntf.detector import NaturalTraceConfig, make_pools
+from helpers.detectors.registry import config_as, make_detector
 from helpers.evaluation.metrics import fit_platt, threshold_of_best_accuracy
 from helpers.evaluation.report import compare, evaluate
 from helpers.statistics.cooccurrence import cooccurrences
@@ -57,6 +56,11 @@ def slug(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
+def trained_alike(config: DetectorConfig) -> str:
+    """Name what training depends on: variants that differ in nothing else share one training."""
+    return repr((config.kind, [entry for entry in config.values().items() if entry[0] not in config.not_trained]))
+
+
 def fix_by(detector: Detector, train: ImageSet, val: ImageSet, scores: NDArray[np.float64]) -> None:
     """Fix threshold and calibration by known scores of the validation images, and note what training saw."""
     detector.threshold = threshold_of_best_accuracy(val.labels, scores)
@@ -81,7 +85,7 @@ def ablate(
     train: ImageSet,
     val: ImageSet,
     test: ImageSet,
-    config: DetectorConfig,
+    config: NaturalTraceConfig,
     seeds: Sequence[int],
     out: Path,
     *,
@@ -107,12 +111,12 @@ def ablate(
     tables: dict[str, list[pd.DataFrame]] = {name: [] for name in variants}
     thresholds: dict[str, list[float]] = {name: [] for name in variants}
     for seed in seeds:
-        seeded = replace(config, seed=seed)
+        seeded = config.changed(seed=seed)
         pools = make_pools(train, seeded)
         trained: dict[str, Any] = {}
         for number, (name, changes) in enumerate(variants.items()):
-            own = replace(seeded, **changes)
-            same = repr(replace(own, score="all"))
+            own = config_as(seeded, **{"detector": seeded.kind, **changes})
+            same = trained_alike(own)
             if same not in trained:
                 detector: Any = make_detector(own)
                 detector.fit_weights(train, out / f"{number}-{seed}", pools)

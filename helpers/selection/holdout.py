@@ -6,7 +6,7 @@ wins on the test split may not be chosen for it.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,8 @@ import pandas as pd
 import torch
 
 from helpers.data.image_set import ImageSet
-from helpers.detectors.config import SCORES, DetectorConfig, DetectorError
-from helpers.detectors.ntf.detector import NaturalTraceDetector, make_pools
+from helpers.detectors.config import DetectorError
+from helpers.detectors.ntf.detector import SCORES, NaturalTraceConfig, NaturalTraceDetector, make_pools
 from helpers.detectors.registry import make_detector
 from helpers.evaluation.metrics import auc
 from helpers.selection.ablation import describe_all
@@ -78,7 +78,7 @@ def folds(manifest: pd.DataFrame) -> Iterator[Fold]:
 
 
 def holdout(
-    images: ImageSet, config: DetectorConfig, out: Path, *, progress: Callable[[str], None] = lambda text: None
+    images: ImageSet, config: NaturalTraceConfig, out: Path, *, progress: Callable[[str], None] = lambda text: None
 ) -> list[dict[str, Any]]:
     """Train once per fold, and rank what was held out by every score of natural-trace forensics.
 
@@ -95,8 +95,8 @@ def holdout(
     Raises:
         DetectorError: See `folds`; or the configuration describes no pool.
     """
-    if not config.pool or config.detector != NaturalTraceDetector.name:
-        raise DetectorError("holding out needs a configuration of ntf with a pool of described crops")
+    if not config.pool:
+        raise DetectorError("holding out needs a configuration with a pool of described crops")
     described = describe_all(images)
     rows = []
     for number, fold in enumerate(folds(images.manifest)):
@@ -106,7 +106,7 @@ def holdout(
         detector.fit_weights(train, out / f"{number}-{config.seed}", make_pools(train, config))
         detector.eval()
         for score in SCORES:
-            detector.config = replace(config, score=score)
+            detector.config = config.changed(score=score)
             with torch.inference_mode():
                 values = detector.logit(described).double().numpy()
             row: dict[str, Any] = {"generator": fold.generator, "source": fold.source, "score": score}

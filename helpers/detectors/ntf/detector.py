@@ -11,30 +11,44 @@ An independent reconstruction of Liang et al., AAAI 2025 (doi 10.1609/aaai.v39i2
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, Self, get_args
 
 import torch
+from pydantic import Field, field_validator, model_validator
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from helpers.data.image_set import ImageSet
 from helpers.detectors.base import Detector
-from helpers.detectors.config import DetectorConfig, DetectorError
+from helpers.detectors.config import DetectorError, NetworkConfig
 from helpers.detectors.crops import BalancedCrops, Described, PhotographViews
 from helpers.detectors.linear import TraceSubspace, Whitening
-from helpers.detectors.networks import Backbone, CooccurrenceView, build_backbone, fit_whitening
+from helpers.detectors.networks import Backbone, CooccurrenceView, backbone_of, fit_whitening
 from helpers.detectors.ntf.stage1 import TraceEncoder, TraceTerms, map_traces, natural_traces
 from helpers.detectors.ntf.stage1_losses import proximity
 from helpers.detectors.ntf.stage2 import SoftTransfer, Student, TransferTerms
-from helpers.detectors.registry import register
 from helpers.pixels.views import BREAKERS
 from helpers.statistics.cooccurrence import WIDTH
 from helpers.training import fit
 
-__all__ = ["NaturalTraceDetector", "Pools", "backbone_of", "make_pools", "training_crops"]
+__all__ = [
+    "SCORES",
+    "NaturalTraceConfig",
+    "NaturalTraceDetector",
+    "Pools",
+    "Stage1Config",
+    "fit_stage1",
+    "make_pools",
+    "training_crops",
+]
+
+Score = Literal["head", "proximity", "both", "stage1", "subspace", "all"]
+SCORES: tuple[Score, ...] = get_args(Score)
+"""What `ntf` judges by: the classifying head; the distance from the natural traces after stage 2; the mean of these
+two; the distance after stage 1 alone; the distance from the linear model of photographs; the mean of all four."""
 
 BANK_TEMPERATURE = 0.1
 _COLUMNS: Mapping[str, Sequence[int]] = MappingProxyType(
@@ -51,10 +65,51 @@ def _asks_teacher(score: str) -> bool:
     return score not in _COLUMNS or not _STUDENTS.issuperset(_COLUMNS[score])
 
 
-def backbone_of(config: DetectorConfig) -> Backbone:
-    """Make the backbone that a configuration names."""
-    weights = Path(config.backbone_weights) if config.backbone_weights else None
-    return build_backbone(config.backbone, config.view, weights=weights)
+class Stage1Config(NetworkConfig):
+    """A detector with a stage 1.
+
+    Attributes:
+        mapping_steps: Steps of stage 1, in batches of a quarter as many photographs, with four views each.
+        terms: Weights of stage 1.
+        breakers: Ways to break traces in stage 1; empty for all.
+    """
+
+    mapping_steps: int = Field(default=500, ge=0)
+    terms: TraceTerms = TraceTerms()
+    breakers: tuple[str, ...] = ()
+
+    @field_validator("breakers")
+    @classmethod
+    def _known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not set(value) <= set(BREAKERS):
+            raise ValueError(f"should hold some of {', '.join(BREAKERS)}")
+        return value
+
+
+class NaturalTraceConfig(Stage1Config):
+    """Settings of `NaturalTraceDetector`.
+
+    Attributes:
+        prototypes: Size of the bank of natural traces.
+        subspace: Directions of the linear model of photographs; 0 leaves it out.
+        transfer: Weights and temperatures of stage 2.
+        score: One of `SCORES`.
+        teacher: Keep the encoder of stage 1, which the scores "stage1", "subspace" and "all" ask, and training needs.
+    """
+
+    not_trained: ClassVar[frozenset[str]] = Stage1Config.not_trained | {"score"}
+
+    prototypes: int = Field(default=16, ge=1)
+    subspace: int = Field(default=0, ge=0)
+    transfer: TransferTerms = TransferTerms()
+    score: Score = "both"
+    teacher: bool = True
+
+    @model_validator(mode="after")
+    def _score_is_there(self) -> Self:
+        if self.score == "subspace" and not self.subspace:
+            raise ValueError("the score subspace needs a subspace above 0")
+        return self
 
 
 @dataclass(frozen=True)
@@ -70,7 +125,7 @@ class Pools:
     views: Described
 
 
-def make_pools(train: ImageSet, config: DetectorConfig) -> Pools:
+def make_pools(train: ImageSet, config: Stage1Config) -> Pools:
     """Describe a pool of crops, and of views of photographs a third as many, by their co-occurrences."""
     view, kinds = CooccurrenceView(), config.breakers or tuple(BREAKERS)
     crops = BalancedCrops(train, config.augmentation, config.seed)
@@ -79,7 +134,7 @@ def make_pools(train: ImageSet, config: DetectorConfig) -> Pools:
 
 
 def training_crops(
-    train: ImageSet, config: DetectorConfig, backbone: Backbone, pools: Pools | None = None
+    train: ImageSet, config: NetworkConfig, backbone: Backbone, pools: Pools | None = None
 ) -> BalancedCrops | Described:
     """Make the supervised examples: fresh crops, or a pool of described ones, to which the whitening is fitted."""
     crops = BalancedCrops(train, config.augmentation, config.seed)
@@ -91,19 +146,46 @@ def training_crops(
     return pool
 
 
-def _check_pool(config: DetectorConfig, backbone: Backbone) -> None:
+def _check_pool(config: NetworkConfig, backbone: Backbone) -> None:
     """Counted statistics need a pool that is large enough for what is fitted to it; other views cannot use one."""
     if not isinstance(backbone.view, CooccurrenceView):
         if config.pool:
             raise DetectorError(f"pool must be 0 with the backbone {config.backbone}: only counts are described once")
         return
     components = [layer.matrix.shape[1] for layer in backbone.body.modules() if isinstance(layer, Whitening)]
-    needed = 1 + max(2 * config.subspace, *components)
+    subspace = config.subspace if isinstance(config, NaturalTraceConfig) else 0
+    needed = 1 + max(2 * subspace, *components)
     if config.pool < needed:
         raise DetectorError(f"pool must be at least {needed} with the backbone {config.backbone}, not {config.pool}")
 
 
-@register
+def fit_stage1(
+    teacher: TraceEncoder, train: ImageSet, config: Stage1Config, out: Path, pools: Pools | None = None
+) -> None:
+    """Run stage 1: train the teacher on photographs alone. Without steps it stays as it is, untrained.
+
+    Args:
+        teacher: Trained in place.
+        train: Only the real rows are used.
+        config: Settings.
+        out: Folder for checkpoint and log.
+        pools: Views that were described once, or None for fresh ones.
+    """
+    if config.mapping_steps:
+        map_traces(
+            teacher,
+            train,
+            config.fit_config(config.mapping_steps, max(config.batch_size // 4, 4)),
+            out,
+            augmentation=config.augmentation,
+            terms=config.terms,
+            kinds=config.breakers or tuple(BREAKERS),
+            learning_rate=config.learning_rate,
+            views=pools.views if pools else None,
+        )
+    teacher.cpu().eval()  # training may have moved it
+
+
 class NaturalTraceDetector(Detector):
     """Stage 1, stage 2, and a score of head and proximity.
 
@@ -112,11 +194,13 @@ class NaturalTraceDetector(Detector):
     """
 
     name: ClassVar[str] = "ntf"
+    Config = NaturalTraceConfig
+    config: NaturalTraceConfig
     bank: Tensor
     centre: Tensor
     spread: Tensor
 
-    def __init__(self, config: DetectorConfig) -> None:
+    def __init__(self, config: NaturalTraceConfig) -> None:
         super().__init__(config)
         self.student = Student(backbone_of(config), config.embedding)
         if config.teacher:
@@ -145,11 +229,10 @@ class NaturalTraceDetector(Detector):
             raise DetectorError("a detector without its teacher cannot be trained: set teacher to true")
         pools = pools or (make_pools(train, config) if config.pool else None)
         crops = training_crops(train, config, self.teacher.backbone, pools)
-        self.fit_stage1(train, out / "stage1", pools)
+        fit_stage1(self.teacher, train, config, out / "stage1", pools)
         self.student.start_from(self.teacher)
         self.bank = natural_traces(self.teacher, train, config.augmentation, count=config.prototypes, seed=config.seed)
-        terms, rate = TransferTerms(**config.transfer), config.learning_rate
-        task = SoftTransfer(self.student, self.teacher, self.bank, terms, learning_rate=rate)
+        task = SoftTransfer(self.student, self.teacher, self.bank, config.transfer, learning_rate=config.learning_rate)
         trained: Any = fit(task, crops, config.fit_config(config.steps), out / "stage2").task
         self.student.load_state_dict(trained.average.state_dict())
         self.cpu().eval()  # training may have moved parts to another device
@@ -162,23 +245,6 @@ class NaturalTraceDetector(Detector):
         """Fit the linear model to training photographs; even entries are real."""
         rows = [self.teacher.describe(crops[index]["image"][None]) for index in range(0, min(count, len(crops)), 2)]  # type: ignore[arg-type]
         self.subspace.fit(torch.cat(rows))
-
-    def fit_stage1(self, train: ImageSet, out: Path, pools: Pools | None = None) -> None:
-        """Run stage 1: train the teacher on photographs alone. Without steps it stays as it is, untrained."""
-        config = self.config
-        if config.mapping_steps:
-            map_traces(
-                self.teacher,
-                train,
-                config.fit_config(config.mapping_steps, max(config.batch_size // 4, 4)),
-                out,
-                augmentation=config.augmentation,
-                terms=TraceTerms(**config.terms),
-                kinds=config.breakers or tuple(BREAKERS),
-                learning_rate=config.learning_rate,
-                views=pools.views if pools else None,
-            )
-        self.teacher.cpu().eval()  # training may have moved it
 
     @torch.no_grad()
     def _standardise(self, crops: BalancedCrops, count: int = 512) -> None:
@@ -224,7 +290,7 @@ class NaturalTraceDetector(Detector):
         """Leave the encoder of stage 1 out, where the score does not ask it."""
         if not self.config.teacher or _asks_teacher(self.config.score) or self.config.subspace:
             return self
-        kept = type(self)(replace(self.config, teacher=False))
+        kept = type(self)(self.config.changed(teacher=False))
         kept.load_state_dict({name: value for name, value in self.state_dict().items() if "teacher." not in name})
         kept.threshold, kept.calibration, kept.history = self.threshold, self.calibration, self.history
         return kept.eval()

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from pydantic import ConfigDict
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
@@ -55,6 +56,8 @@ class TraceTerms:
         variance: No dimension collapses.
         temperature: Softness of both contrastive terms.
     """
+
+    __pydantic_config__ = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
     homogeneous: float = 1.0
     heterogeneous: float = 0.5

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from pydantic import ConfigDict
 from torch import Tensor, nn
 
 from helpers.detectors.networks import Backbone
@@ -41,6 +42,8 @@ class TransferTerms:
         sharpness: How much more near fakes count.
         smoothing: Share by which the labels of the head are softened.
     """
+
+    __pydantic_config__ = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
     classification: float = 1.0
     contrast: float = 0.5

@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from multiprocessing import get_all_start_methods
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,8 @@ from tqdm import tqdm
 from helpers.data.image_set import ImageSet
 from helpers.detectors.base import Detector, batches
 from helpers.detectors.config import DetectorConfig
-from helpers.detectors.ntf.detector import NaturalTraceDetector
-from helpers.detectors.registry import make_detector
+from helpers.detectors.ntf.detector import NaturalTraceConfig, NaturalTraceDetector, fit_stage1
+from helpers.detectors.registry import config_as, make_detector
 from helpers.evaluation.report import Mean, compare, evaluate
 from helpers.generators.sets import TRAINING_GENERATORS, zoo_set
 from helpers.lessons.lesson04.toys import CircleTask, Pairs
@@ -52,13 +52,13 @@ class Arm:
     targets: str
     mapped: bool
 
-    def config(self, base: DetectorConfig) -> DetectorConfig:
+    def config(self, base: NaturalTraceConfig) -> DetectorConfig:
         """Give the settings of this arm; without stage 1 its steps go to stage 2, so that all arms take as many."""
         terms = {"contrast": 0, "repulsion": 0} if self.targets == "none" else {"targets": self.targets}
         if self.mapped:
-            return replace(base, transfer=terms)
-        fresh = replace(base, transfer=terms, mapping_steps=0, steps=base.steps + base.mapping_steps)
-        return replace(fresh, detector="cross_entropy", transfer={}) if self.targets == "none" else fresh
+            return base.changed(transfer=terms)
+        fresh = base.changed(transfer=terms, mapping_steps=0, steps=base.steps + base.mapping_steps)
+        return config_as(fresh, "cross_entropy") if self.targets == "none" else fresh
 
 
 ARMS = tuple(Arm(targets, mapped) for mapped in (True, False) for targets in ("soft", "hard", "uniform", "none"))
@@ -90,7 +90,7 @@ def all_scores(detector: Detector, images: ImageSet) -> dict[str, np.ndarray]:
     return {"head": head, "proximity": after, "both": (head + after) / 2, "stage1": before}
 
 
-def run_arm(arm: Arm, base: DetectorConfig, sets: Mapping[str, ImageSet], folder: Path) -> dict[str, np.ndarray]:
+def run_arm(arm: Arm, base: NaturalTraceConfig, sets: Mapping[str, ImageSet], folder: Path) -> dict[str, np.ndarray]:
     """Train one arm with one seed, and score the test set.
 
     Args:
@@ -106,7 +106,7 @@ def run_arm(arm: Arm, base: DetectorConfig, sets: Mapping[str, ImageSet], folder
     if arm.mapped:
         first = make_detector(config)
         assert isinstance(first, NaturalTraceDetector)
-        first.fit_stage1(sets["train"], folder / "stage1")
+        fit_stage1(first.teacher, sets["train"], first.config, folder / "stage1")
         shutil.copytree(folder / "stage1", out / "stage1")
     return all_scores(make_detector(config).fit(sets["train"], sets["val"], out), sets["test"])
 
@@ -154,7 +154,7 @@ def _ap(mean: Mean) -> dict[str, Any]:
     return {**interval, "per_run": [round(value, 4) for value in mean.per_run["ap"]]}
 
 
-def experiment(base: DetectorConfig, seeds: Sequence[int], folder: Path, *, quiet: bool = True) -> dict[str, Any]:
+def experiment(base: NaturalTraceConfig, seeds: Sequence[int], folder: Path, *, quiet: bool = True) -> dict[str, Any]:
     """Train every arm with every seed, and compare them on the zoo's test images.
 
     Args:
@@ -172,7 +172,7 @@ def experiment(base: DetectorConfig, seeds: Sequence[int], folder: Path, *, quie
     with tqdm(total=len(seeds) * len(ARMS), unit="run", disable=quiet or None) as bar:
         for seed in seeds:
             for arm in ARMS:
-                arm_scores = run_arm(arm, replace(base, seed=seed), sets, folder / str(seed))
+                arm_scores = run_arm(arm, base.changed(seed=seed), sets, folder / str(seed))
                 for kind, values in kept_scores(arm, arm_scores).items():
                     table = sets["test"].manifest.assign(score=values, probability=0.5)
                     scores.setdefault((arm, kind), []).append(table)

@@ -10,8 +10,8 @@ import pandas as pd
 
 from helpers.data.image_set import ImageSet
 from helpers.detectors.base import Detector
-from helpers.detectors.config import CONFIGS, read_config
-from helpers.detectors.registry import make_detector
+from helpers.detectors.config import config_path
+from helpers.detectors.registry import config_as, make_detector, read_config
 from helpers.evaluation.report import Report, evaluate
 from helpers.generators.sets import TRAINING_GENERATORS, zoo_set
 
@@ -54,8 +54,8 @@ def measure(name: str, seeds: list[int], steps: int, mapping_steps: int, draws: 
     test = zoo_set("test")
     runs, begin = [], time.process_time()
     for seed in seeds:
-        changes = {**LINE_UP[name], "seed": seed, "steps": steps, "mapping_steps": mapping_steps}
-        config = read_config(CONFIGS / "zoo.toml", **changes)
+        base = read_config(config_path("zoo"), seed=seed, steps=steps, mapping_steps=mapping_steps)
+        config = config_as(base, **LINE_UP[name])
         with tempfile.TemporaryDirectory() as folder:
             detector = make_detector(config).fit(train, val, Path(folder))
         runs.append((detector.threshold, score_table(detector, test)))

@@ -6,7 +6,7 @@ photographs come from few sources: they say how far the drawing of crops matters
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -16,14 +16,13 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from helpers.data.catalog import data_dir
 from helpers.data.image_set import ImageSet
 from helpers.data.images import Image
 from helpers.data.manifest import LABELS
 from helpers.data.select import sample_rows
 from helpers.detectors.base import CARD, Detector
-from helpers.detectors.config import DetectorError, read_config
-from helpers.detectors.registry import load_detector, make_detector, weights_hash
+from helpers.detectors.config import DetectorError, config_path
+from helpers.detectors.registry import load_detector, make_detector, read_config, weights_hash
 from helpers.evaluation.sweep import CLEAN, Cell, summarise, sweep
 from helpers.generators import RECIPES
 from helpers.generators.sets import TRAINING_GENERATORS, zoo_set
@@ -313,8 +312,8 @@ def trained(setting: Setting, seed: int, steps: tuple[int, int], out: Path) -> D
     Returns:
         The detector, with its threshold from validation images of the training generators.
     """
-    config = read_config(data_dir() / "configs" / "zoo.toml", seed=seed, mapping_steps=steps[0], steps=steps[1])
-    config = replace(config, jpeg=setting.jpeg, qualities=setting.qualities)
+    config = read_config(config_path("zoo"), seed=seed, mapping_steps=steps[0], steps=steps[1])
+    config = config.changed(jpeg=setting.jpeg, qualities=setting.qualities)
     if (out / CARD).is_file():
         stored = load_detector(out)
         if stored.config == config:
