@@ -26,6 +26,7 @@ from helpers.course.build import STUB, build, learner_copy, move_links, same_sou
 from helpers.course.check import check_course, problems
 from helpers.course.environment import CHECKED, SETTINGS, kernel_environment
 from helpers.course.execute import execute, headlines
+from helpers.course.exercises import MARKS
 from helpers.course.figures import exact_png
 from helpers.course.refresh import NOTEBOOK_METADATA, refresh, with_run_time
 from helpers.course.rules.code import lines_of_code
@@ -187,7 +188,7 @@ def test_refresh_stores_outputs_of_both_copies_and_nothing_volatile(refreshed: P
         notebook = read_notebook(path)
         counts = [cell.execution_count for cell in notebook.cells if cell.cell_type == "code"]
         assert counts == list(range(1, 9))
-        assert code(notebook, "solution").outputs[0].text.startswith(f"Exercise 90.1: {outcome}.")
+        assert code(notebook, "solution").outputs[0].text == f"{MARKS[outcome]} Exercise 90.1: {outcome}.\n"
         assert code(notebook, "plain").outputs[0].data == {"text/plain": "4"}
         assert notebook.metadata == NOTEBOOK_METADATA
         assert all(set(cell.metadata) <= {"tags"} for cell in notebook.cells)
@@ -359,6 +360,7 @@ BREAKAGES = {
     "title": (edit("header", "# 90 · ", "# 9 · "), "the first cell starts with '# 90 · Title'"),
     "question": (edit("header", "a mean?", "a mean."), "**Question:**"),
     "never refreshed": (edit("header", "**Run time:** ", "**Run time:** 0"), "**Run time:**"),
+    "exercise time": (edit("header", "time:** 2 min", "time:** 5 min"), "the exercises take 2 min together, not 5"),
     "needs": (edit("header", "- **You need:** nothing.", ""), "**You need:**"),
     "order": (edit("closing", "## Quiz", "## Recap"), "sections of the template"),
     "missing section": (edit("closing", "## Glossary", "## Words"), "sections of the template"),
@@ -523,10 +525,10 @@ def test_a_refreshed_leak_or_a_refreshed_broken_solution_is_found(own_copy: Path
     """A solution that stands outside its markers passes in the learner's copy; a broken one fails in its own."""
     lesson = lesson_of(own_copy, False)
     code(lesson.notebook, "solution").outputs = code(lesson_of(own_copy, True).notebook, "solution").outputs
-    assert any("does not say 'Exercise 90.1: not attempted." in problem.message for problem in problems(lesson))
+    assert any("does not say '○ Exercise 90.1: not attempted." in problem.message for problem in problems(lesson))
     lesson = lesson_of(own_copy, True)
     code(lesson.notebook, "solution").outputs = code(lesson_of(own_copy, False).notebook, "solution").outputs
-    assert any("does not say 'Exercise 90.1: passed." in problem.message for problem in problems(lesson))
+    assert any("does not say '✔ Exercise 90.1: passed." in problem.message for problem in problems(lesson))
 
 
 @pytest.mark.parametrize("arguments", [["check"], ["check", "--json"], ["build"], ["refresh"], ["run"]])

@@ -20,6 +20,7 @@ from helpers.course.exercises import (
     Exercise,
     Result,
     check,
+    describe,
     examine,
     find,
     report,
@@ -48,7 +49,7 @@ def test_a_stub_is_not_attempted_and_gives_the_reference(tiny: Exercise, capsys:
         raise Todo("your turn")
 
     assert check("90.1", stub) is tiny.reference
-    assert capsys.readouterr().out == "Exercise 90.1: not attempted. The reference is used from here on.\n"
+    assert capsys.readouterr().out == "○ Exercise 90.1: not attempted.\n"
 
 
 def test_a_right_answer_passes_and_is_used(tiny: Exercise, capsys: pytest.CaptureFixture[str]) -> None:
@@ -56,17 +57,52 @@ def test_a_right_answer_passes_and_is_used(tiny: Exercise, capsys: pytest.Captur
         return values.mean()
 
     assert check("90.1", answer) is answer
-    assert capsys.readouterr().out == "Exercise 90.1: passed. Your function is used from here on.\n"
+    assert capsys.readouterr().out == "✔ Exercise 90.1: passed.\n"
 
 
 def test_a_wrong_answer_is_told_why_and_gives_the_reference(tiny: Exercise, capsys: pytest.CaptureFixture[str]) -> None:
     assert check("90.1", lambda values: values.mean() + 0.25) is tiny.reference
     lines = capsys.readouterr().out.splitlines()
     assert lines == [
-        "Exercise 90.1: not right yet. agrees with the reference: largest difference 0.25",
+        "✘ Exercise 90.1: not right yet. agrees with the reference: largest difference 0.25",
         "Hint: Divide by the number of values.",
-        "The reference is used from here on.",
     ]
+
+
+@pytest.mark.parametrize(("outcome", "whose"), [("passed", "Your function"), ("not attempted", "The reference")])
+def test_only_an_exercise_that_is_used_later_says_so(tiny: Exercise, outcome: str, whose: str) -> None:
+    used = dataclasses.replace(tiny, is_used=True)
+    sentence = f"{whose} is used from here on."
+    assert report(used, Result(outcome)) == f"{report(tiny, Result(outcome))} {sentence}"
+    assert report(used, Result("wrong", "x", "y")).splitlines()[-1] == "The reference is used from here on."
+
+
+def test_an_exception_shows_what_the_function_was_called_with(tiny: Exercise) -> None:
+    def attempt(values: torch.Tensor) -> torch.Tensor:
+        values.zero_()
+        raise ValueError("boom")
+
+    result = examine(tiny, attempt)
+    assert result.given == "float64 tensor of shape (7,): 0.496, 0.768, 0.0885, ..."
+    assert f"It was called with: {result.given}" in report(tiny, result).splitlines()
+    assert examine(tiny, lambda values: values[0]).given == ""
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (np.eye(2, dtype=np.float32), "float32 array of shape (2, 2): 1, 0, 0, ..."),
+        (torch.tensor([True]), "bool tensor of shape (1,): True"),
+        (np.array([]), "float64 array of shape (0,): "),
+        (np.array("cat"), "<U3 array of shape (): cat"),
+        (3, "3"),
+        ("a\nb", r"'a\nb'"),
+        (len, "the function len"),
+        ({"key": "x" * 80}, "dict {'key': '" + "x" * 51 + "..."),
+    ],
+)
+def test_arguments_are_described_in_one_short_line(value: object, text: str) -> None:
+    assert describe(value) == text
 
 
 def test_the_first_property_that_fails_is_reported(tiny: Exercise) -> None:
@@ -189,7 +225,7 @@ def test_no_answer_at_all_raises(exercise: Exercise) -> None:
     for attempt in (lambda *args, **options: None, lambda *args, **options: "text", lambda: 0, object()):
         result = examine(exercise, attempt)
         assert result.outcome == "wrong"
-        assert len(report(exercise.id, result).splitlines()) == 3
+        assert len(report(exercise, result).splitlines()) in (2, 3, 4)
 
 
 @pytest.mark.parametrize(

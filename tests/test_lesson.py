@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 import helpers.course.lesson
 from helpers.course.environment import CHECKED
 from helpers.course.figures import METADATA_KEY
-from helpers.course.lesson import BandError, Todo, band_text, headline, start, within
+from helpers.course.lesson import BandError, Todo, band_text, headline, progress, start, within
 from helpers.errors import NaturalTracesError
 
 
@@ -146,3 +146,43 @@ def test_doctests() -> None:
     assert result.attempted > 0
     assert result.failed == 0
     assert band_text("x", 1, 0, 2) == "x: 1 (usual band 0 to 2)"
+
+
+@pytest.fixture
+def line(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+    """What a notebook's output line says, as (how, text)."""
+    said: list[tuple[str, str]] = []
+
+    class Handle:
+        def display(self, data: dict[str, str], raw: bool) -> None:
+            said.append(("new", data["text/plain"]))
+
+        def update(self, data: dict[str, str], raw: bool) -> None:
+            said.append(("changed", data["text/plain"]))
+
+    monkeypatch.setattr(helpers.course.lesson, "DisplayHandle", Handle)
+    monkeypatch.setattr(helpers.course.lesson, "SECONDS_BETWEEN", 0)
+    monkeypatch.setattr(helpers.course.lesson, "in_notebook", lambda: True)
+    monkeypatch.delenv(CHECKED, raising=False)
+    return said
+
+
+def test_progress_is_one_line_that_changes(line: list[tuple[str, str]]) -> None:
+    assert list(progress("abc", "training")) == ["a", "b", "c"]
+    assert line == [
+        ("new", "training: 0 of 3, 0 s"),
+        ("changed", "training: 1 of 3, 0 s"),
+        ("changed", "training: 2 of 3, 0 s"),
+        ("changed", "training: 3 of 3, 0 s"),
+    ]
+
+
+def test_progress_is_silent_where_outputs_are_compared(
+    line: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(CHECKED, "1")
+    assert list(progress([1, 2], "training")) == [1, 2]
+    monkeypatch.delenv(CHECKED)
+    monkeypatch.setattr(helpers.course.lesson, "in_notebook", lambda: False)
+    assert list(progress(iter([1, 2]), "training", total=2)) == [1, 2]
+    assert line == []

@@ -47,7 +47,7 @@ HEADER = """# 90 · A tiny lesson
 
 - **Question:** What is a mean?
 - **Reading time:** 1 min
-- **Exercise time:** 1 min
+- **Exercise time:** 2 min
 - **Run time:** 0 s on 2 CPU cores
 - **You need:** nothing.
 
@@ -98,11 +98,57 @@ One far value moves the mean.
 
 ## Quiz
 
-What is the mean of 2 and 4?
+**1. What is the mean of 2 and 4?**
 
-<details><summary>Answer</summary>
+<details><summary>a. Two.</summary>
 
-3: it lies in the middle.
+**No.** That is the smaller of both.
+
+</details>
+<details><summary>b. Three.</summary>
+
+**Right.** It lies in the middle.
+
+</details>
+<details><summary>c. It cannot be known from two numbers.</summary>
+
+**No.** Two numbers are enough.
+
+</details>
+
+**2. What moves a mean far?**
+
+<details><summary>a. One far value.</summary>
+
+**Right.** It counts like every other value.
+
+</details>
+<details><summary>b. Another order of the values.</summary>
+
+**No.** The order does not matter.
+
+</details>
+<details><summary>c. Nothing does.</summary>
+
+**No.** See what stands above.
+
+</details>
+
+**3. Of what is the mean of nothing?**
+
+<details><summary>a. Of zero.</summary>
+
+**No.** Zero is a value, too.
+
+</details>
+<details><summary>b. Of one.</summary>
+
+**No.** One is a value, too.
+
+</details>
+<details><summary>c. There is none.</summary>
+
+**Right.** Nothing can be divided by zero.
 
 </details>
 

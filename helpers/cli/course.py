@@ -80,7 +80,7 @@ def run_command(
 def check_command(lesson: Lesson = None, folder: Folder = None, as_json: AsJson = False) -> None:
     """Check the lessons against the course's rules without running them; exit status 2 if a rule is broken."""
     from helpers.course import NOTEBOOKS, CourseError
-    from helpers.course.check import check_course
+    from helpers.course.check import check_course, warnings
     from helpers.lessons.registry import all_exercises
 
     all_exercises()  # they register with the course
@@ -90,6 +90,8 @@ def check_command(lesson: Lesson = None, folder: Folder = None, as_json: AsJson 
     else:
         for problem in problems:
             typer.echo(str(problem))
+        for warning in warnings(folder or NOTEBOOKS, lesson):
+            typer.echo(f"warning: {warning}")
     if problems:
         raise CourseError(f"{len(problems)} problem{'s' if len(problems) > 1 else ''}")
     if not as_json:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from helpers.course import CourseError, lesson_number, lessons, read_notebook
 from helpers.course.build import learner_copy, same_source
-from helpers.course.rules import code, exercises, outputs, text
+from helpers.course.rules import code, exercises, outputs, quiz, text
 from helpers.course.rules.lesson import Lesson
 
 RULES: tuple[Callable[[Lesson], Iterator[tuple[str, str]]], ...] = (
@@ -30,6 +30,10 @@ RULES: tuple[Callable[[Lesson], Iterator[tuple[str, str]]], ...] = (
     exercises.outcomes,
 )
 """Each rule takes a lesson and yields (cell id or "", what is wrong) for every place where it is broken."""
+
+
+PENDING: tuple[Callable[[Lesson], Iterator[tuple[str, str]]], ...] = (quiz.quiz,)
+"""Rules that lessons are moving to: `check` tells them as warnings."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,22 @@ def check_course(folder: Path, only: int | None = None) -> list[Problem]:
     ):
         broken.append(Problem(stray, "", "there is no solution copy of this notebook"))
     return broken
+
+
+def warnings(folder: Path, only: int | None = None) -> list[Problem]:
+    """List what does not follow the rules that lessons are moving to, in the solution copies."""
+    solutions = [
+        Lesson(path, lesson_number(path), True, read_notebook(path)) for path in lessons(folder / "solutions", only)
+    ]
+    found = [
+        Problem(lesson.name, cell, message)
+        for lesson in solutions
+        for rule in PENDING
+        for cell, message in rule(lesson)
+    ]
+    return found + (
+        [Problem("all lessons", "", message) for message in quiz.balance(solutions)] if only is None else []
+    )
 
 
 def check_pair(folder: Path, name: str) -> list[Problem]:

@@ -5,12 +5,13 @@ Each lesson registers its own (`helpers/lessons/lessonNN/exercises.py`); nothing
 
 import contextlib
 import random
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from helpers.course.lesson import Todo
 from helpers.errors import NaturalTracesError
@@ -18,6 +19,8 @@ from helpers.errors import NaturalTracesError
 Function = Callable[..., Any]
 Outcome = Literal["not attempted", "wrong", "passed"]
 
+SHORT = 60
+"""Longest text of an argument that is shown whole."""
 NO_RETURN_HINT = "Does your function end in a `return` line?"
 ERROR_HINT = "Call your function on a small input in a cell of its own: there you see the whole traceback."
 
@@ -76,6 +79,7 @@ class Exercise:
         properties: tested in this order; the first that fails is reported.
         wrong_answers: three or more plausible mistakes.
         right_answers: two or more answers in other styles than the reference.
+        is_used: whether later cells use the function that `check` returns.
     """
 
     id: str
@@ -84,15 +88,24 @@ class Exercise:
     properties: tuple[Property, ...]
     wrong_answers: tuple[WrongAnswer, ...]
     right_answers: tuple[RightAnswer, ...] = ()
+    is_used: bool = False
 
 
 @dataclass(frozen=True)
 class Result:
-    """What `examine` found: outcome, the line that says why, and the hint (both empty unless the answer is wrong)."""
+    """What `examine` found.
+
+    Attributes:
+        outcome: one of three.
+        failure: for a wrong answer the line that says why, else empty.
+        hint: for a wrong answer what to look at, else empty.
+        given: the arguments of the call that raised, if one did; else empty.
+    """
 
     outcome: Outcome
     failure: str = ""
     hint: str = ""
+    given: str = ""
 
 
 class _ReturnedNone(Exception):
@@ -111,16 +124,52 @@ def _preserved_randomness() -> Iterator[None]:
             np.random.set_state(numpy_state)  # noqa: NPY002
 
 
-def _must_return(attempt: Function) -> Function:
-    """Wrap a function so that a forgotten `return` is reported as such."""
+class _Watched:
+    """A function under test: reports a forgotten `return`, and remembers the arguments of a call that raised."""
 
-    def wrapped(*args: Any, **options: Any) -> Any:  # noqa: ANN401
-        result = attempt(*args, **options)
+    def __init__(self, attempt: Function) -> None:
+        self.attempt = attempt
+        self.given = ""
+
+    def __call__(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401
+        given = describe_call(args, options)  # before the call, which may change its arguments
+        try:
+            result = self.attempt(*args, **options)
+        except (Exception, SystemExit):
+            self.given = given
+            raise
         if result is None:
             raise _ReturnedNone
         return result
 
-    return wrapped
+
+def describe_call(args: tuple[Any, ...], options: Mapping[str, Any]) -> str:
+    """Say with what a function was called, in one line.
+
+    >>> describe_call((np.zeros((2, 3)), 4), {"name": "cat"})
+    "float64 array of shape (2, 3): 0, 0, 0, ...; 4; name = 'cat'"
+    """
+    parts = [describe(value) for value in args] + [f"{name} = {describe(value)}" for name, value in options.items()]
+    return "; ".join(parts)
+
+
+def describe(value: object) -> str:
+    """Say what a value is: type, shape and first values of an array, the value itself where it is short."""
+    if isinstance(value, torch.Tensor):
+        return _described(str(value.dtype).removeprefix("torch."), "tensor", value.detach().cpu().numpy())
+    if isinstance(value, np.ndarray):
+        return _described(str(value.dtype), "array", value)
+    if callable(value):
+        return f"the function {getattr(value, '__name__', type(value).__name__)}"
+    text = " ".join(repr(value).split())
+    return text if len(text) <= SHORT else f"{type(value).__name__} {text[:SHORT]}..."
+
+
+def _described(dtype: str, kind: str, array: NDArray[Any]) -> str:
+    """Say dtype, shape and first values of an array."""
+    first = [f"{value:.3g}" if isinstance(value, float) else str(value) for value in array.ravel()[:3].tolist()]
+    more = ["..."] if array.size > len(first) else []
+    return f"{dtype} {kind} of shape {array.shape}: {', '.join(first + more)}"
 
 
 def examine(exercise: Exercise, attempt: object) -> Result:
@@ -137,31 +186,43 @@ def examine(exercise: Exercise, attempt: object) -> Result:
         return Result("wrong", f"expected a function, got {type(attempt).__name__}", "Pass the name, without brackets.")
     with _preserved_randomness():
         for requirement in exercise.properties:
+            watched = _Watched(attempt)
             try:
-                failure = requirement.test(_must_return(attempt))
+                failure = requirement.test(watched)
             except Todo:
                 return Result("not attempted")
             except _ReturnedNone:
                 return Result("wrong", f"{requirement.name}: the function returned nothing", NO_RETURN_HINT)
             except (Exception, SystemExit) as error:
                 message = " ".join(f"{type(error).__name__}: {error}".split())
-                return Result("wrong", f"{requirement.name}: {message}", ERROR_HINT)
+                return Result("wrong", f"{requirement.name}: {message}", ERROR_HINT, watched.given)
             if failure is not None:
                 return Result("wrong", f"{requirement.name}: {failure}", requirement.hint)
     return Result("passed")
 
 
-def report(exercise_id: str, result: Result) -> str:
-    """Return the text that `check` prints; the first words are fixed, so that tests and readers can rely on them."""
-    if result.outcome == "passed":
-        return f"Exercise {exercise_id}: passed. Your function is used from here on."
-    if result.outcome == "not attempted":
-        return f"Exercise {exercise_id}: not attempted. The reference is used from here on."
-    return (
-        f"Exercise {exercise_id}: not right yet. {result.failure}\n"
-        f"Hint: {result.hint}\n"
-        "The reference is used from here on."
-    )
+MARKS: dict[Outcome, str] = {"passed": "✔", "not attempted": "○", "wrong": "✘"}
+
+
+def report(exercise: Exercise, result: Result) -> str:
+    """Return the text that `check` prints: a mark, and words that say the same.
+
+    Args:
+        exercise: the exercise.
+        result: what `examine` found.
+
+    Returns:
+        One line, or for a wrong answer up to four: what failed, the arguments of a call that raised, the hint, and
+        which function later cells use.
+    """
+    used = f"{'Your function' if result.outcome == 'passed' else 'The reference'} is used from here on."
+    start = f"{MARKS[result.outcome]} Exercise {exercise.id}: "
+    if result.outcome != "wrong":
+        return f"{start}{result.outcome}." + (f" {used}" if exercise.is_used else "")
+    lines = [f"{start}not right yet. {result.failure}"]
+    lines += [f"It was called with: {result.given}"] if result.given else []
+    lines += [f"Hint: {result.hint}"]
+    return "\n".join([*lines, used] if exercise.is_used else lines)
 
 
 def check(exercise_id: str, attempt: Function) -> Function:
@@ -179,7 +240,7 @@ def check(exercise_id: str, attempt: Function) -> Function:
     """
     exercise = find(exercise_id)
     result = examine(exercise, attempt)
-    print(report(exercise_id, result))
+    print(report(exercise, result))
     return attempt if result.outcome == "passed" else exercise.reference
 
 

@@ -1,17 +1,25 @@
 """What every lesson uses besides its subject: a quiet start, bands for measured numbers, and the stub's `Todo`."""
 
 import math
+import operator
 import os
 import random
+import time
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
 
 import numpy as np
 import torch
+from IPython.display import DisplayHandle
 from threadpoolctl import threadpool_limits
 
 from helpers.course.environment import THREAD_VARIABLES, outputs_are_checked
 from helpers.course.figures import METADATA_KEY, display_bundle, use_style
-from helpers.course.numbering import FIGURES
+from helpers.course.numbering import FIGURES, in_notebook
 from helpers.errors import NaturalTracesError
+
+Item = TypeVar("Item")
+SECONDS_BETWEEN = 0.5
 
 
 class Todo(Exception):
@@ -55,6 +63,51 @@ def limit_threads() -> int:
     threadpool_limits(threads)
     torch.set_num_threads(threads)
     return threads
+
+
+def progress(items: Iterable[Item], what: str, total: int | None = None) -> Iterator[Item]:
+    """Go through items and say how far it is; for cells that take longer than ten seconds.
+
+    One line, "training: 12 of 40, 8 s", changes in place. Nothing is shown outside a notebook, nor where outputs are
+    stored or compared, because times differ.
+
+    Args:
+        items: what to go through.
+        what: what is being done.
+        total: how many items there are; asked of them when None.
+
+    Yields:
+        The items.
+    """
+    line = _Line(what, total if total is not None else operator.length_hint(items))
+    for number, item in enumerate(items):
+        line.say(number)
+        yield item
+    line.say(line.total, last=True)
+
+
+class _Line:
+    """A line of a notebook's output that changes in place, twice a second at most."""
+
+    def __init__(self, what: str, total: int) -> None:
+        self.what, self.total = what, total
+        self.started, self.said = time.monotonic(), -math.inf
+        self.handle: DisplayHandle | None = None
+        self.silent = outputs_are_checked() or not in_notebook()
+
+    def say(self, done: int, *, last: bool = False) -> None:
+        """Say how many items are done."""
+        now = time.monotonic()
+        if self.silent or not (last or now - self.said >= SECONDS_BETWEEN):
+            return
+        self.said = now
+        of = f" of {self.total}" if self.total else ""
+        text = {"text/plain": f"{self.what}: {done}{of}, {now - self.started:.0f} s"}
+        if self.handle is None:
+            self.handle = DisplayHandle()  # type: ignore[no-untyped-call]
+            self.handle.display(text, raw=True)  # type: ignore[no-untyped-call]
+        else:
+            self.handle.update(text, raw=True)  # type: ignore[no-untyped-call]
 
 
 def band_text(name: str, value: float, low: float, high: float) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["FIGURES", "FigureNumbers", "running_cell"]
+__all__ = ["FIGURES", "FigureNumbers", "in_notebook", "running_cell"]
 
 
 class FigureNumbers:
@@ -48,6 +48,13 @@ class FigureNumbers:
 
 FIGURES = FigureNumbers()
 """The numbers of the lesson that runs in this process."""
+
+
+def in_notebook() -> bool:
+    """Tell whether a kernel runs this process."""
+    from IPython.core.getipython import get_ipython
+
+    return hasattr(get_ipython(), "get_parent")
 
 
 def running_cell() -> tuple[str, int]:

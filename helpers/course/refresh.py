@@ -14,6 +14,8 @@ from helpers.course.execute import code_cells, execute
 from helpers.course.widgets import WIDGET_VIEW
 
 RUN_TIME = re.compile(r"(\*\*Run time:\*\* )\S+( s\b)")
+EXERCISE_TIME = re.compile(r"(\*\*Exercise time:\*\* )\S+ min")
+MINUTES = re.compile(r"^- \*\*Minutes:\*\* (\d+)", re.MULTILINE)
 NOTEBOOK_METADATA = {
     "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
@@ -38,6 +40,21 @@ def with_run_time(source: str, seconds: float) -> str:
     '- **Run time:** 15 s on 2 CPU cores'
     """
     return RUN_TIME.sub(rf"\g<1>{max(5, 5 * math.ceil(seconds / 5))}\g<2>", source)
+
+
+def exercise_minutes(notebook: NotebookNode) -> int:
+    """Sum the minutes that the exercises' texts state."""
+    texts = [cell.source for cell in notebook.cells if cell.cell_type == "markdown"]
+    return sum(int(minutes) for text in texts for minutes in MINUTES.findall(text))
+
+
+def with_exercise_time(source: str, minutes: int) -> str:
+    """Write the sum of the exercises' minutes into the header cell.
+
+    >>> with_exercise_time("- **Exercise time:** 1 min", 25)
+    '- **Exercise time:** 25 min'
+    """
+    return EXERCISE_TIME.sub(rf"\g<1>{minutes} min", source)
 
 
 def refresh_lesson(folder: Path, name: str, after_cell: Callable[[], None] = lambda: None) -> float:
@@ -66,7 +83,8 @@ def refresh_lesson(folder: Path, name: str, after_cell: Callable[[], None] = lam
         except CourseError as error:
             raise CourseError(f"{name} ({copy_name}'s copy), {error}") from error
     for notebook in (solution, learner):
-        notebook.cells[0].source = with_run_time(notebook.cells[0].source, times[1])
+        header = with_run_time(notebook.cells[0].source, times[1])
+        notebook.cells[0].source = with_exercise_time(header, exercise_minutes(notebook))
         clean(notebook)
     write_notebook(solution, folder / "solutions" / name)
     write_notebook(learner, folder / name)

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 
 from helpers.course.build import LINK
+from helpers.course.refresh import exercise_minutes
 from helpers.course.rules.lesson import FENCE, Lesson
 
 Found = Iterator[tuple[str, str]]
@@ -39,6 +40,9 @@ def header(lesson: Lesson) -> Found:
     first = lesson.notebook.cells[0]
     if not re.match(rf"# {lesson.number:02d} · \S", first.source):
         yield first.id, f"the first cell starts with '# {lesson.number:02d} · Title'"
+    stated, summed = re.search(r"\*\*Exercise time:\*\* (\d+)", first.source), exercise_minutes(lesson.notebook)
+    if stated and int(stated[1]) != summed:
+        yield first.id, f"the exercises take {summed} min together, not {stated[1]}: run refresh"
     for name, pattern in HEADER.items():
         if not re.search(rf"^- \*\*{name}:\*\* {pattern}", first.source, re.MULTILINE):
             yield first.id, f"the header has no line '- **{name}:** ...', or its content is not as in the template"

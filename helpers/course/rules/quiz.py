@@ -1,0 +1,94 @@
+"""Rules for the quiz that closes a lesson: no right answer gives itself away by its letter or its length."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from helpers.course.rules.lesson import Lesson
+
+Found = Iterator[tuple[str, str]]
+
+QUESTION = re.compile(r"^\*\*(\d+)\. (.+?)\*\*$(.*?)(?=^\*\*\d+\. |\Z)", re.MULTILINE | re.DOTALL)
+OPTION = re.compile(r"<details><summary>([a-z])\. (.+?)</summary>\s+\*\*(Right|No)\.\*\* (.+?)\s+</details>", re.DOTALL)
+LEAST_QUESTIONS, LEAST_OPTIONS, MOST_OPTIONS = 3, 3, 4
+LEAST_REASON_WORDS = 4
+LEAST_SHARE, MOST_SHARE = 0.2, 0.5
+"""Bounds of the share of right answers that a, b and c each hold, and of those that are the longest option."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question of a quiz.
+
+    Attributes:
+        number: its number as written.
+        letters: of its options, in order.
+        options: their texts.
+        right: positions of the right ones.
+        reasons: one text for each option.
+        rest: what stands between the folds; it must be empty.
+    """
+
+    number: int
+    letters: tuple[str, ...]
+    options: tuple[str, ...]
+    right: tuple[int, ...]
+    reasons: tuple[str, ...]
+    rest: str
+
+
+def questions(lesson: Lesson) -> list[Question]:
+    """Read the quiz of a lesson."""
+    result = []
+    for number, _, body in QUESTION.findall(lesson.section("Quiz")):
+        options = OPTION.findall(body)
+        letters, texts, verdicts, reasons = (tuple(option[place] for option in options) for place in range(4))
+        right = tuple(place for place, verdict in enumerate(verdicts) if verdict == "Right")
+        result.append(Question(int(number), letters, texts, right, reasons, OPTION.sub("", body).strip()))
+    return result
+
+
+def quiz(lesson: Lesson) -> Found:
+    """Each question folds three or four options, each with its reason; one is right, not always the same letter."""
+    found = questions(lesson)
+    if len(found) < LEAST_QUESTIONS or [question.number for question in found] != list(range(1, len(found) + 1)):
+        yield "", f"the quiz needs {LEAST_QUESTIONS} or more questions '**1. ...?**', numbered from 1"
+    for question in found:
+        for problem in _problems(question):
+            yield "", f"quiz, question {question.number}: {problem}"
+    if len(found) > 1 and len({question.right for question in found}) == 1:
+        yield "", "every right answer of the quiz has the same letter"
+
+
+def _problems(question: Question) -> Iterator[str]:
+    """Say what is wrong with one question."""
+    if not LEAST_OPTIONS <= len(question.options) <= MOST_OPTIONS or question.rest:
+        yield (
+            f"{len(question.options)} options as '<details><summary>a. ...</summary>' with '**Right.**' or '**No.**' "
+            f"before the reason; expected {LEAST_OPTIONS} or {MOST_OPTIONS} and nothing else"
+        )
+    if question.letters != tuple("abcd"[: len(question.letters)]):
+        yield "its options are not lettered a, b, c"
+    if len(question.right) != 1:
+        yield f"{len(question.right)} right answers, expected one"
+    if any(len(reason.split()) < LEAST_REASON_WORDS for reason in question.reasons):
+        yield "a reason is too short to be one"
+
+
+def balance(lessons: Iterable[Lesson]) -> Iterator[str]:
+    """Over the course, a, b and c are right about equally often, and the right option is not mostly the longest."""
+    found = [question for lesson in lessons for question in questions(lesson) if len(question.right) == 1]
+    letters = Counter(question.letters[question.right[0]] for question in found)
+    for letter in "abc":
+        share = letters[letter] / max(1, len(found))
+        if found and not LEAST_SHARE <= share <= MOST_SHARE:
+            yield f"{letters[letter]} of {len(found)} right answers are ({letter}): between a fifth and a half may be"
+    longest = sum(_is_longest(question) for question in found)
+    if found and longest > MOST_SHARE * len(found):
+        yield f"the right answer is the longest option in {longest} of {len(found)} questions: at most half"
+
+
+def _is_longest(question: Question) -> bool:
+    lengths = [len(option) for option in question.options]
+    return lengths.count(max(lengths)) == 1 and lengths.index(max(lengths)) == question.right[0]
