@@ -1,6 +1,8 @@
 import json
+import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ import torch
 from helpers import cli
 from helpers.cli import COMMANDS, doctor
 from helpers.data import images, manifest
+from helpers.data.places import shipped
 
 
 def call(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
@@ -188,6 +191,7 @@ def test_a_misspelt_command_is_guessed(capsys: pytest.CaptureFixture[str]) -> No
 HEAVY = {"torch", "torchvision", "timm", "lightning", "pandas", "numpy", "scipy", "PIL", "matplotlib", "rich.console"}
 REPORT = """
 import sys
+import warnings
 from helpers.cli import main
 try:
     main(sys.argv[1:])
@@ -229,3 +233,46 @@ def test_as_a_process(tmp_path: Path) -> None:
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "error: absent.csv: no such manifest\n"
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii"])
+def test_a_console_that_cannot_show_a_character_shows_its_number(folder: Path, encoding: str) -> None:
+    (folder / "fake" / "gan").rename(folder / "fake" / "生成")
+    words = [sys.executable, "-m", "helpers", "manifest", "folder", str(folder), "--out", str(folder / "m.csv")]
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    for extra in ([], ["--json"]):
+        done = subprocess.run([*words, *extra], capture_output=True, env=environment, check=False)
+        assert (done.returncode, done.stderr) == (0, b"")
+        assert rb"\u751f\u6210" in done.stdout
+    assert json.loads(done.stdout)["counts"][0]["generator"] == "生成"
+
+
+def test_warnings_are_one_line(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def warned() -> list[doctor.Finding]:
+        print(warnings.formatwarning("two\nlines", UserWarning, "file.py", 3), end="")
+        return []
+
+    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
+    monkeypatch.setattr(doctor, "examine", warned)
+    assert call(capsys, "doctor")[1] == "warning: two lines\n"
+
+
+def test_cache_info_and_clear(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("NATURAL_TRACES_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("NATURAL_TRACES_DATA", str(tmp_path / "sets"))
+    (tmp_path / "cache" / "scores").mkdir(parents=True)
+    (tmp_path / "cache" / "scores" / "1.npy").write_bytes(b"12345")
+    (tmp_path / "sets" / "x").mkdir(parents=True)
+    (tmp_path / "sets" / "x" / "manifest.csv").write_bytes(shipped("textures", "manifest.csv").read_bytes())
+    status, out, _ = call(capsys, "cache", "info", "--json")
+    found = json.loads(out)
+    assert status == 0
+    assert (found["cache"], found["data_root"]) == (str(tmp_path / "cache"), str(tmp_path / "sets"))
+    assert found["parts"] == [{"name": "scores", "files": 1, "bytes": 5}]
+    assert found["data_sets"] == ["x"]
+    assert "scores: 1 file(s)" in call(capsys, "cache", "info")[1]
+    assert "deleted scores: 1 file(s)" in call(capsys, "cache", "clear")[1]
+    assert call(capsys, "cache", "clear")[1] == "the cache is empty\n"
+    assert call(capsys, "manifest", "show", "x")[0] == 0

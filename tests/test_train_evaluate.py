@@ -308,3 +308,93 @@ def test_the_bench_times_scoring_and_learning(capsys: pytest.CaptureFixture[str]
     out = capsys.readouterr().out
     assert "CPU ms each" in out
     assert "21.3" in out
+
+
+# ------------------------------------------------------------------------------ what practitioners ask first, and skip
+
+
+def test_evaluate_tells_each_photo_source_and_pairs(
+    trained: list[Path], table: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    df = pd.read_csv(table, dtype=str, keep_default_na=False)
+    df["scene"] = [Path(path).stem for path in df["path"]]
+    df["track"], df["origin_path"] = "made up", "elsewhere/" + df["path"]
+    df.to_csv(tmp_path / "m.csv", index=False)
+    words = ("evaluate", "--detector", trained[0], "--manifest", tmp_path / "m.csv", "--root", table.parent)
+    scores = tmp_path / "scores.csv"
+    status, out, _ = call(capsys, *words, "--draws", 20, "--pair", "scene", "--scores", scores, "--json")
+    found = json.loads(out)
+    assert status == 0
+    assert [(one["source"], one["tier"], one["images"]) for one in found["photo_sources"]] == [
+        ("attic", "unseen-source", 14), ("beach", "seen-source", 4), ("forest", "seen-source", 4),
+    ]  # fmt: skip
+    assert all(0 <= one["false_positive_rate"]["value"] <= 1 for one in found["photo_sources"])
+    assert (found["pairs"]["column"], found["pairs"]["pairs"]) == ("scene", 12)
+    assert found["refused"] == []
+    written = pd.read_csv(scores, keep_default_na=False)
+    assert {"track", "origin", "origin_path", "family"} <= set(written.columns)
+    _, out, _ = call(capsys, *words, "--draws", 20, "--pair", "scene")
+    assert "False-positive rate of each photo source" in out
+    assert "pairs by scene: the generated one ranks higher in " in out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--where", "label=fake"), "split test holds no real image"),
+        (("--where", "label=real"), "split test holds no fake image"),
+        (("--scores", "absent/scores.csv"), "--scores needs a file in a folder that exists"),
+        (("--pair", "moon"), "moon: no such column"),
+        (("--pair", "generator"), "no value of this column has both"),
+        (("--cluster", "moon"), "cluster must be auto, source, image or a column of the manifest (path, label"),
+        (("--where", "generator=moon"), "no image meets 'generator=moon'; generator holds '', glimmer, quirk"),
+    ],
+)
+def test_evaluate_refuses_before_anything_is_scored(
+    words: tuple[str, ...],
+    message: str,
+    trained: list[Path],
+    table: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("helpers.detectors.scores.cached_table", lambda *_: pytest.fail("scored"))
+    status, out, err = call(capsys, "evaluate", "--detector", trained[0], "--manifest", table, *words)
+    assert (status, out) == (2, "")
+    assert message in err
+    assert err.count("\n") == 1
+
+
+@pytest.fixture
+def damaged(table: Path, tmp_path: Path) -> Path:
+    """The set with one file of each split cut off."""
+    df = pd.read_csv(table, dtype=str, keep_default_na=False)
+    for path in df["path"]:
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_bytes((table.parent / path).read_bytes())
+    for path in df.groupby("split")["path"].first():
+        (tmp_path / path).write_bytes((tmp_path / path).read_bytes()[:100])
+    (tmp_path / "manifest.csv").write_bytes(table.read_bytes())
+    return tmp_path / "manifest.csv"
+
+
+def test_every_command_can_leave_damaged_files_out(
+    damaged: Path, trained: list[Path], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "spectrum.toml").write_text('detector = "spectrum"\n')
+    commands = {
+        "train": ("train", tmp_path / "spectrum.toml", "--out", tmp_path / "run", "--manifest", damaged, *SETTINGS),
+        "evaluate": ("evaluate", "--detector", trained[0], "--manifest", damaged, "--draws", 5),
+        "audit": ("audit", damaged, "--draws", 5, "--crop", 48),
+    }
+    for name, words in commands.items():
+        status, out, err = call(capsys, *words, "--json")
+        assert (status, out) == (2, ""), name
+        assert err.count("\n") == 1
+        status, out, err = call(capsys, *words, "--on-error", "skip", "--json")
+        refused = json.loads(out)["refused"]
+        assert status == 2
+        assert len(refused) == {"train": 2, "evaluate": 1, "audit": 3}[name]
+        assert err.count("left out: ") == len(refused)
+        assert all(one["path"] in err for one in refused)
+        assert all(one["error"] for one in refused)

@@ -10,6 +10,7 @@ to the standard error, an error as one line. `Status` lists how a command ends.
 """
 
 import io
+import os
 import sys
 import warnings
 from dataclasses import dataclass
@@ -68,6 +69,10 @@ COMMANDS: dict[str, Entry] = {
 """Every command; its module is `helpers.cli.<name>`, with `_` for `-`."""
 
 
+_TYPER_INTERRUPTED = 130
+"""What typer returns where Ctrl-C ended a command."""
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line.
 
@@ -80,11 +85,13 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         _prepare_streams()
         status = _run(arguments)
+        if status == _TYPER_INTERRUPTED:
+            raise KeyboardInterrupt
     except KeyboardInterrupt:
         _fail("interrupted")
     except BrokenPipeError:  # the reader of our output has gone, as `head` does
-        sys.stdout = io.StringIO()
-        raise SystemExit(Status.DONE) from None
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(Status.FAILED) from None
     raise SystemExit(Status.FAILED if status else Status.DONE)
 
 

@@ -4,7 +4,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from helpers.cli.common import AsJson, Draws, ManifestName, Root, Seed, Where, print_json, print_table
+from helpers.cli.common import (
+    AsJson,
+    Draws,
+    ManifestName,
+    OnError,
+    OnErrorStop,
+    Root,
+    Seed,
+    Where,
+    print_json,
+    print_table,
+    readable_rows,
+    tell_refused,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,6 +35,7 @@ def audit(
     max_images: Annotated[int, typer.Option(min=4, help="Sample at most so many images.")] = 20_000,
     draws: Draws = 1000,
     seed: Seed = 0,
+    on_error: OnErrorStop = OnError.STOP,
     as_json: AsJson = False,
 ) -> None:
     """Measure what format, size, tables, colour and metadata give away: leak AUC per cue, with 95 % interval."""
@@ -32,7 +46,7 @@ def audit(
     from helpers.evaluation.audit import audit as run_audit
 
     df, place = load_rows(name, root, where)
-    chosen = sample_rows(df, max_images, seed)
+    chosen, refused = readable_rows(sample_rows(df, max_images, seed), place, on_error)
     reports = {}
     for part, rows in _parts(chosen, by).items():
 
@@ -44,12 +58,15 @@ def audit(
         )
     if as_json:
         head = {"manifest": str(name), "images": len(df), "audited": len(chosen), "seed": seed}
-        print_json({**head, "parts": {part: report.to_dict() for part, report in reports.items()}})
+        parts = {part: report.to_dict() for part, report in reports.items()}
+        print_json({**head, "parts": parts, "refused": [one.to_dict() for one in refused]})
+        tell_refused(refused)
         return
-    if len(chosen) < len(df):
-        typer.echo(f"sampled {len(chosen):,} of {len(df):,} images with seed {seed}")
+    if max_images < len(df):
+        typer.echo(f"sampled {max_images:,} of {len(df):,} images with seed {seed}")
     for part, report in reports.items():
         _print_report(part, report)
+    tell_refused(refused)
 
 
 def _parts(df: "pd.DataFrame", by: str) -> "dict[str, pd.DataFrame]":

@@ -5,7 +5,18 @@ from typing import Annotated
 
 import typer
 
-from helpers.cli.common import AsJson, Manifest, Root, Where, print_json
+from helpers.cli.common import (
+    AsJson,
+    Manifest,
+    OnError,
+    OnErrorStop,
+    Root,
+    Where,
+    only_run,
+    print_json,
+    readable_rows,
+    tell_refused,
+)
 
 
 def combine(
@@ -14,6 +25,7 @@ def combine(
     manifest: Manifest = "benchmark",
     root: Root = None,
     where: Where = None,
+    on_error: OnErrorStop = OnError.STOP,
     as_json: AsJson = False,
 ) -> None:
     """Average trained detectors: scales from the train split, threshold and calibration from the val split."""
@@ -23,13 +35,18 @@ def combine(
     from helpers.detectors.registry import load_detector
 
     df, place = load_rows(manifest, root, where)
+    df, refused = readable_rows(df[df["split"].isin(("train", "val"))].reset_index(drop=True), place, on_error)
     train, val = (ImageSet(df[df["split"] == name].reset_index(drop=True), place) for name in ("train", "val"))
     ensemble = Ensemble.from_members([load_detector(folder) for folder in members])
     ensemble.standardise(train)
     scores = ensemble.calibrate(val)
     found = ensemble.note_history(train, val, scores)
-    ensemble.save(out, {"members": [folder.name for folder in members]})
+    names = [folder.name for folder in members]
+    with only_run(out):
+        ensemble.save(out, {"members": names})
     if as_json:
-        print_json({"members": [folder.name for folder in members], **ensemble.history}, indent=None)
-        return
-    typer.echo(f"ensemble of {len(members)}: AUC on val {found:.3f}, {out}")
+        left_out = [one.to_dict() for one in refused]
+        print_json({"members": names, **ensemble.history, "refused": left_out}, indent=None)
+    else:
+        typer.echo(f"ensemble of {len(members)}: AUC on val {found:.3f}, {out}")
+    tell_refused(refused)

@@ -3,48 +3,94 @@
 import json
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from helpers.cli import Status
+from helpers.errors import NaturalTracesError, printable
+
 if TYPE_CHECKING:
     import pandas as pd
 
+    from helpers.data.readable import Refused
+
 __all__ = [
     "AsJson",
+    "BatchSize",
+    "BusyError",
     "Config",
+    "DetectorName",
+    "Device",
     "Draws",
+    "InterruptedRunError",
     "Manifest",
     "ManifestName",
+    "OnError",
+    "OnErrorStop",
     "Root",
     "Seed",
     "Settings",
     "Where",
+    "Workers",
     "group",
     "interval",
+    "kept_on_interrupt",
     "one_line_entries",
     "one_line_numbers",
+    "only_run",
+    "only_writer",
     "print_json",
     "print_rows",
     "print_table",
+    "readable_rows",
     "tell",
     "tell_file",
+    "tell_refused",
 ]
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Config = Annotated[str, typer.Argument(help="Name of a configuration of the package, or a TOML file.")]
+BatchSize = Annotated[int | None, typer.Option("--batch", min=1, help="Pictures at a time; by device when left out.")]
+DetectorName = Annotated[
+    str | None, typer.Option("--detector", help="Folder of a trained detector, or name of a shipped one.")
+]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps ...; auto: a GPU if there is one.")]
 Draws = Annotated[int, typer.Option(min=1, help="Bootstrap draws.")]
 Manifest = Annotated[str, typer.Option(help="Manifest file, or a name in the catalog.")]
 ManifestName = Annotated[str, typer.Argument(help="Manifest file, or a name in the catalog.")]
 Root = Annotated[Path | None, typer.Option(help="Folder of the manifest's relative paths; its own folder by default.")]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of everything random.")]
 Settings = Annotated[list[str] | None, typer.Option("--set", help="entry=value: replace one of the configuration.")]
+Workers = Annotated[int | None, typer.Option("--workers", min=1, help="Threads that read and decode files.")]
 Where = Annotated[
     list[str] | None,
     typer.Option(help="Keep rows with column=value[,value] or column!=value[,value]; may be repeated."),
 ]
+
+
+class OnError(StrEnum):
+    """What happens when a file is refused."""
+
+    STOP = "stop"
+    SKIP = "skip"
+
+
+OnErrorStop = Annotated[
+    OnError, typer.Option("--on-error", help="When a file cannot be read: stop, or skip all such files and name them.")
+]
+
+
+class InterruptedRunError(NaturalTracesError):
+    """A run that Ctrl-C has ended; says what is kept."""
+
+
+class BusyError(NaturalTracesError):
+    """A folder or file that another run writes to."""
 
 
 def group(about: str) -> typer.Typer:
@@ -55,6 +101,102 @@ def group(about: str) -> typer.Typer:
 def tell(text: str) -> None:
     """Say how far the work is, on the standard error."""
     typer.echo(text, err=True)
+
+
+@contextmanager
+def kept_on_interrupt(kept: str) -> Iterator[None]:
+    """Turn Ctrl-C into one line that says what is kept.
+
+    Args:
+        kept: One clause, such as "runs/a keeps the last checkpoint; the same command goes on from there".
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise InterruptedRunError(f"interrupted: {kept}") from None
+
+
+@contextmanager
+def only_run(folder: Path) -> Iterator[None]:
+    """Let one run at a time write to a folder.
+
+    Args:
+        folder: Is made; the lock lies in it.
+
+    Raises:
+        BusyError: Another run writes there; the message names its process.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with _held(folder / ".lock", folder):
+        yield
+
+
+@contextmanager
+def only_writer(file: Path) -> Iterator[None]:
+    """Let one run at a time write to a file; the lock lies beside it.
+
+    Raises:
+        BusyError: Another run writes there; the message names its process.
+    """
+    with _held(file.with_name(f".{file.name}.lock"), file):
+        yield
+
+
+@contextmanager
+def _held(lock: Path, what: Path) -> Iterator[None]:
+    import os
+
+    from filelock import FileLock, Timeout
+
+    owner, held = lock.with_name(f"{lock.name}.owner"), FileLock(lock)
+    try:
+        held.acquire(timeout=0)
+    except Timeout:
+        who = owner.read_text(encoding="utf-8") if owner.is_file() else "another process"
+        raise BusyError(f"{what}: {who} is writing here; wait for it, or choose another --out") from None
+    try:
+        owner.write_text(f"process {os.getpid()}", encoding="utf-8")
+        yield
+    finally:
+        for file in (owner, lock):
+            with suppress(OSError):  # Windows deletes no file that is open
+                file.unlink()
+        held.release()
+
+
+def readable_rows(
+    df: "pd.DataFrame", root: Path | None, on_error: OnError, least: int = 1
+) -> "tuple[pd.DataFrame, list[Refused]]":
+    """With `skip`, read every file once and leave out what cannot be used; with `stop`, change nothing.
+
+    Args:
+        df: Manifest.
+        root: Folder of relative paths.
+        on_error: What the command line says.
+        least: Shortest side that is wanted, in pixels.
+
+    Returns:
+        The rows that are left, and what was left out.
+    """
+    if on_error is OnError.STOP:
+        return df, []
+    from tqdm import tqdm
+
+    from helpers.data.readable import split_readable
+
+    def progress(done: Iterable[str | None]) -> Iterable[str | None]:
+        return tqdm(done, desc="reading", total=len(df), unit="image", disable=None, leave=False)
+
+    return split_readable(df, root, least=least, progress=progress)
+
+
+def tell_refused(refused: "Sequence[Refused]") -> None:
+    """Name every file that was left out, at the end; then the exit status is 2."""
+    for one in refused:
+        tell(f"left out: {printable(one.path)}: {one.error}")
+    if refused:
+        tell(f"{len(refused):,} file(s) left out")
+        raise typer.Exit(Status.FAILED)
 
 
 def print_json(value: object, indent: int | None = 2) -> None:

@@ -5,12 +5,29 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from helpers.cli.common import AsJson, Draws, Manifest, Root, Where, print_json, print_rows
+from helpers.cli.common import (
+    AsJson,
+    Draws,
+    Manifest,
+    OnError,
+    OnErrorStop,
+    Root,
+    Where,
+    print_json,
+    print_rows,
+    readable_rows,
+    tell_refused,
+)
 
 if TYPE_CHECKING:
+    import pandas as pd
+
+    from helpers.evaluation.error_rates import PairedRanking, SourceRate
     from helpers.evaluation.report import Report
 
 SHOWN = ("ap", "auc", "accuracy", "accuracy_real", "accuracy_fake", "ece")
+KEPT = ("path", "label", "generator", "family", "source", "track", "tier", "group", "origin")
+"""Columns of the manifest that --scores keeps, where there are any."""
 
 
 def evaluate(
@@ -27,46 +44,47 @@ def evaluate(
     jpeg: Annotated[int, typer.Option(min=0, max=100, help="Re-encode everything at this quality first; 0: not.")] = 0,
     cluster: Annotated[str, typer.Option(help="Resample by: auto, source, image, or a column.")] = "auto",
     draws: Draws = 1000,
+    pair: Annotated[
+        str | None, typer.Option(help="Also rank pairs of one pipeline: images with the same value of this column.")
+    ] = None,
     scores: Annotated[Path | None, typer.Option(help="Also write all scores to this CSV file.")] = None,
+    on_error: OnErrorStop = OnError.STOP,
     as_json: AsJson = False,
 ) -> None:
-    """Report AP, AUC, accuracy at the stored threshold, ECE: per generator and kind of real, with 95 % intervals."""
-    import pandas as pd
+    """Report AP, AUC, accuracy at the stored threshold, ECE: per generator and kind of real, with 95 % intervals.
 
-    from helpers.data.select import check_sizes, load_rows
-    from helpers.detectors.base import Detector
-    from helpers.detectors.config import SMALLEST, DetectorError
+    Then the false-positive rate of each photo source, and with --pair how often the generated one of a pair has the
+    higher score.
+    """
+    from helpers.data.select import load_rows
+    from helpers.detectors.config import SMALLEST
     from helpers.detectors.registry import load_detector
     from helpers.detectors.scores import cached_table
+    from helpers.evaluation import error_rates
     from helpers.evaluation import report as reports
 
     df, place = load_rows(manifest, root, where)
     df = df if split == "all" else df[df["split"] == split].reset_index(drop=True)
-    if df.empty:
-        raise DetectorError(f"no image of split {split}")
-    check_sizes(df, SMALLEST)
-
-    def tables_of(folders: list[Path]) -> tuple[list[Detector], list[pd.DataFrame]]:
-        tables = [cached_table(folder, df, place, jpeg) for folder in folders]
-        return [load_detector(folder) for folder in folders], tables
-
-    detectors, tables = tables_of(detector)
+    _check(df, split, cluster, pair, scores)
+    detectors, rivals = ([load_detector(folder) for folder in folders] for folders in (detector, against or []))
+    df, refused = readable_rows(df, place, on_error, SMALLEST)
+    tables, others = (
+        [cached_table(folder, df, place, jpeg) for folder in folders] for folders in (detector, against or [])
+    )
     if scores is not None:
-        columns = ["path", "label", "generator", "source", "score", "probability"]
-        pd.concat([table[columns].assign(run=run) for run, table in enumerate(tables)]).to_csv(
-            scores, index=False, float_format="%.5g", lineterminator="\n"
-        )
-    rivals, others = tables_of(against or [])
+        _write_scores(tables, scores)
     histories = [one.history for one in (*detectors, *rivals)]  # what any of them saw is unseen by none
     known: dict[str, Any] = {
         f"seen_{kind}": sorted({name for history in histories for name in history[kind]})
         for kind in ("generators", "sources")
     }
+    thresholds = [one.threshold for one in detectors]
     if against:
         report = reports.compare(tables, others, **known, cluster=cluster, n_draws=draws)
     else:
-        thresholds = [one.threshold for one in detectors]
         report = reports.evaluate(tables, thresholds, **known, cluster=cluster, n_draws=draws)
+    sources = error_rates.false_positive_rates(tables, thresholds, seen_sources=known["seen_sources"], n_draws=draws)
+    pairs = error_rates.paired_ranking(tables, pair, n_draws=draws) if pair else None
     head = {
         "detector": detectors[0].name,
         "against": rivals[0].name if rivals else None,
@@ -78,9 +96,52 @@ def evaluate(
         "seeds": [one.config.seed for one in detectors],
     }
     if as_json:
-        print_json({**head, **report.to_dict()}, indent=1)
-        return
-    _print(report, f"{head['detector']}: {len(df):,} images, {len(detectors)} run(s)")
+        more: dict[str, Any] = {"photo_sources": [source.to_dict() for source in sources]}
+        more |= {"pairs": pairs.to_dict()} if pairs else {}
+        print_json({**head, **report.to_dict(), **more, "refused": [one.to_dict() for one in refused]}, indent=1)
+    else:
+        _print(report, f"{head['detector']}: {len(df):,} images, {len(detectors)} run(s)")
+        _print_sources(sources, pairs)
+    tell_refused(refused)
+
+
+def _check(df: "pd.DataFrame", split: str, cluster: str, pair: str | None, scores: Path | None) -> None:
+    """Refuse what cannot end well before anything is scored."""
+    from helpers.data.manifest import LABELS
+    from helpers.data.select import check_sizes
+    from helpers.detectors.config import SMALLEST
+    from helpers.evaluation.error_rates import check_pairs
+    from helpers.evaluation.report import EvaluationError
+
+    if df.empty:
+        raise EvaluationError(f"no image of split {split}")
+    for label in LABELS:
+        if label not in set(df["label"]):
+            raise EvaluationError(f"split {split} holds no {label} image: both real and fake images are needed")
+    if cluster not in ("auto", "source", "image", *df.columns):
+        names = ", ".join(map(str, df.columns))
+        raise EvaluationError(f"cluster must be auto, source, image or a column of the manifest ({names})")
+    if pair is not None:
+        check_pairs(df, pair)
+    if scores is not None and (scores.is_dir() or not scores.parent.is_dir()):
+        raise EvaluationError(f"{scores}: --scores needs a file in a folder that exists")
+    check_sizes(df, SMALLEST)
+
+
+def _write_scores(tables: "list[pd.DataFrame]", path: Path) -> None:
+    """Write the scores of all runs, with the columns that tell the images apart."""
+    import pandas as pd
+
+    from helpers.data.files import write_atomic
+
+    columns = [name for name in (*KEPT, *_origins(tables[0]), "score", "probability") if name in tables[0]]
+    rows = pd.concat([table[columns].assign(run=run) for run, table in enumerate(tables)])
+    text = rows.to_csv(index=False, float_format="%.5g", lineterminator="\n")
+    write_atomic(path, text.encode("utf-8", "surrogateescape"))
+
+
+def _origins(table: "pd.DataFrame") -> list[str]:
+    return [str(name) for name in table.columns if str(name).startswith("origin_")]
 
 
 def _print(report: "Report", title: str) -> None:
@@ -96,3 +157,14 @@ def _print(report: "Report", title: str) -> None:
 def _cell(metrics: object, name: str) -> str:
     value = dict(metrics).get(name)  # type: ignore[call-overload]
     return f"{value.value:.3f} [{value.low:.3f}, {value.high:.3f}]" if value else "-"
+
+
+def _print_sources(sources: "list[SourceRate]", pairs: "PairedRanking | None") -> None:
+    """Print how many photographs of each source are called generated, and how pairs are ranked."""
+    rows = [(one.tier, one.source, f"{one.images:,}", str(one.rate)) for one in sources]
+    heads = ("reals", "photo source", "images", "called generated")
+    print_rows(heads, rows, title="False-positive rate of each photo source", right=("images",))
+    if pairs:
+        typer.echo(
+            f"pairs by {pairs.column}: the generated one ranks higher in {pairs.ranking} of {pairs.pairs:,} pairs"
+        )

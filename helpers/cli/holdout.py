@@ -5,7 +5,22 @@ from typing import Annotated, Any
 
 import typer
 
-from helpers.cli.common import AsJson, Config, Manifest, Root, Settings, Where, print_json, tell
+from helpers.cli.common import (
+    AsJson,
+    Config,
+    Manifest,
+    OnError,
+    OnErrorStop,
+    Root,
+    Settings,
+    Where,
+    kept_on_interrupt,
+    only_run,
+    print_json,
+    readable_rows,
+    tell,
+    tell_refused,
+)
 
 
 def holdout(
@@ -16,6 +31,7 @@ def holdout(
     setting: Settings = None,
     seeds: Annotated[int, typer.Option(min=1, help="Runs, with seeds from 0.")] = 1,
     out: Annotated[Path, typer.Option(help="Folder of checkpoints.")] = Path("runs/holdout"),
+    on_error: OnErrorStop = OnError.STOP,
     as_json: AsJson = False,
 ) -> None:
     """Hold out each training generator with each photo source; rank them by every score. Test images are not read."""
@@ -27,16 +43,22 @@ def holdout(
     from helpers.selection import holdout as selection
 
     df, place = load_rows(manifest, root, where)
-    images = ImageSet(df[df["split"].isin(("train", "val"))].reset_index(drop=True), place)
+    df, refused = readable_rows(df[df["split"].isin(("train", "val"))].reset_index(drop=True), place, on_error)
+    images = ImageSet(df, place)
+    changes = changes_from(setting or [])
+    configs = [read_config(config_path(config), NaturalTraceConfig, **{**changes, "seed": seed}) for seed in range(seeds)]
     found: list[dict[str, Any]] = []
-    for seed in range(seeds):
-        chosen = read_config(config_path(config), NaturalTraceConfig, **{**changes_from(setting or []), "seed": seed})
-        found += [{"seed": seed, **row} for row in selection.holdout(images, chosen, out, progress=tell)]
+    with only_run(out), kept_on_interrupt(f"{out} keeps the last checkpoint; the same command goes on from there"):
+        for seed, chosen in enumerate(configs):
+            found += [{"seed": seed, **row} for row in selection.holdout(images, chosen, out, progress=tell)]
     means = selection.means(found)
     if as_json:
         head = {"config": config, "manifest": Path(manifest).name, "where": where or [], "settings": setting or []}
-        print_json({**head, "seeds": list(range(seeds)), "means": means, "folds": found}, indent=1)
+        left_out = {"refused": [one.to_dict() for one in refused]}
+        print_json({**head, "seeds": list(range(seeds)), "means": means, "folds": found, **left_out}, indent=1)
+        tell_refused(refused)
         return
     typer.echo(f"{'score':<12}{'known sources':>15}{'held-out source':>17}")
     for row in means:
         typer.echo(f"{row['score']:<12}{row['known']:>15.3f}{row['foreign']:>17.3f}")
+    tell_refused(refused)

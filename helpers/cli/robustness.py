@@ -7,7 +7,23 @@ from typing import Annotated, Any
 
 import typer
 
-from helpers.cli.common import AsJson, Draws, Root, Where, group, one_line_entries, print_rows, tell, tell_file
+from helpers.cli.common import (
+    AsJson,
+    Draws,
+    OnError,
+    OnErrorStop,
+    Root,
+    Where,
+    group,
+    kept_on_interrupt,
+    one_line_entries,
+    only_run,
+    print_rows,
+    readable_rows,
+    tell,
+    tell_file,
+    tell_refused,
+)
 
 app = group("What a detector keeps under perturbations.")
 
@@ -25,13 +41,15 @@ def sweep(
     surface: Annotated[bool, typer.Option(help="Also run the grid of resize factors and JPEG qualities.")] = True,
     cache: Annotated[Path, typer.Option(help="Folder for finished cells.")] = Path("runs/robustness"),
     draws: Draws = 1000,
+    on_error: OnErrorStop = OnError.STOP,
     as_json: AsJson = False,
 ) -> None:
     """Score perturbed images, and report AP and accuracy at the stored threshold with 95 % intervals."""
     from helpers.data.images import read_image
     from helpers.data.manifest import resolve
+    from helpers.data.readable import Refused
     from helpers.data.select import load_rows
-    from helpers.detectors.config import DetectorError
+    from helpers.detectors.config import SMALLEST, DetectorError
     from helpers.detectors.registry import load_detector
     from helpers.evaluation.sweep import grid
     from helpers.generators.sets import zoo_set
@@ -48,26 +66,30 @@ def sweep(
     df = study.sample_set(df if seen else study.unseen_fakes(df, one), most)
     if df.empty:
         raise DetectorError(f"no image of split {split} is left")
+    refused: list[Refused] = []
     if manifest == "zoo":
         images = [zoo.image(int(row)) for row in df["row"]]
     else:
+        df, refused = readable_rows(df, place, on_error, SMALLEST)
         images = [read_image(resolve(str(path), place)) for path in df["path"]]
     head = {"detector": one.name, "manifest": Path(manifest).name, "where": where or [], "split": split, "seed": 0}
-    found = head | study.robustness_study(
-        one,
-        study.weights_name(detector),
-        images,
-        df,
-        grid(only or [name for name in PERTURBATIONS if name != "none"]),
-        surface=surface,
-        cache=cache,
-        draws=draws,
-        progress=sys.stderr.isatty(),
-    )
+    with kept_on_interrupt(f"{cache} keeps finished cells; the same command goes on from there"):
+        found = head | study.robustness_study(
+            one,
+            study.weights_name(detector),
+            images,
+            df,
+            grid(only or [name for name in PERTURBATIONS if name != "none"]),
+            surface=surface,
+            cache=cache,
+            draws=draws,
+            progress=sys.stderr.isatty(),
+        )
     if as_json:
-        typer.echo(one_line_entries(found))
+        typer.echo(one_line_entries({**found, "refused": [one.to_dict() for one in refused]}))
     else:
         _print(found)
+    tell_refused(refused)
 
 
 def _print(found: dict[str, Any]) -> None:
@@ -92,7 +114,8 @@ def augmentation(
     """Train the zoo's detector with more and less JPEG, and compare what each withstands; half an hour on one core."""
     from helpers.lessons.lesson07.study import augmentation_study
 
-    found = augmentation_study(range(seeds), (mapping_steps, steps), out, say=tell)
+    with only_run(out), kept_on_interrupt(f"{out} keeps finished runs; the same command goes on from there"):
+        found = augmentation_study(range(seeds), (mapping_steps, steps), out, say=tell)
     if as_json:
         typer.echo(one_line_entries(found))
 

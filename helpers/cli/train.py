@@ -6,7 +6,22 @@ from typing import Annotated
 
 import typer
 
-from helpers.cli.common import AsJson, Config, Manifest, Root, Seed, Settings, Where, print_json
+from helpers.cli.common import (
+    AsJson,
+    Config,
+    Manifest,
+    OnError,
+    OnErrorStop,
+    Root,
+    Seed,
+    Settings,
+    Where,
+    kept_on_interrupt,
+    only_run,
+    print_json,
+    readable_rows,
+    tell_refused,
+)
 
 
 def train(
@@ -17,6 +32,7 @@ def train(
     where: Where = None,
     seed: Seed = 0,
     setting: Settings = None,
+    on_error: OnErrorStop = OnError.STOP,
     as_json: AsJson = False,
 ) -> None:
     """Train a detector on the train split; threshold and calibration come from the val split."""
@@ -27,15 +43,21 @@ def train(
 
     chosen = read_config(config_path(config), **{"seed": seed, **changes_from(setting or [])})
     df, place = load_rows(manifest, root, where)
+    df = df[df["split"].isin(("train", "val"))].reset_index(drop=True)
     check_sizes(df[df["split"] == "train"], chosen.training_side)
     check_sizes(df[df["split"] == "val"], SMALLEST)
+    detector = make_detector(chosen)
+    df, refused = readable_rows(df, place, on_error)
     train_set, val_set = (ImageSet(df[df["split"] == name].reset_index(drop=True), place) for name in ("train", "val"))
     begin = time.perf_counter()
-    detector = make_detector(chosen).fit(train_set, val_set, out)
-    seconds = time.perf_counter() - begin
-    notes = {"manifest": Path(manifest).name, "where": where or [], "seconds": round(seconds, 1)}
-    detector.save(out, notes)
+    with only_run(out), kept_on_interrupt(f"{out} keeps the last checkpoint; the same command goes on from there"):
+        detector.fit(train_set, val_set, out)
+        seconds = time.perf_counter() - begin
+        notes = {"manifest": Path(manifest).name, "where": where or [], "seconds": round(seconds, 1)}
+        detector.save(out, notes)
     if as_json:
-        print_json({"detector": detector.name, "seed": chosen.seed, **notes, **detector.history}, indent=None)
-        return
-    typer.echo(f"{detector.name}: {seconds:.0f} s, AUC on val {detector.history['validation_auc']:.3f}, {out}")
+        head = {"detector": detector.name, "seed": chosen.seed, **notes, **detector.history}
+        print_json({**head, "refused": [one.to_dict() for one in refused]}, indent=None)
+    else:
+        typer.echo(f"{detector.name}: {seconds:.0f} s, AUC on val {detector.history['validation_auc']:.3f}, {out}")
+    tell_refused(refused)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from helpers.cli.common import AsJson, Draws, group, print_json, tell
+from helpers.cli.common import AsJson, Draws, group, kept_on_interrupt, only_run, print_json, tell
 from helpers.errors import NaturalTracesError
 
 if TYPE_CHECKING:
@@ -63,7 +63,11 @@ def train(
 
     done = []
     for name in _chosen(names, everything):
-        out = train_one(name, runs, steps=steps, accelerator=accelerator, resume=not anew)
+        with (
+            only_run(runs / name),
+            kept_on_interrupt(f"{runs / name} keeps the last checkpoint; the same command goes on from there"),
+        ):
+            out = train_one(name, runs, steps=steps, accelerator=accelerator, resume=not anew)
         if adopt:
             release.adopt(name, out, folder or release.zoo_folder())
         seconds = json.loads((out / "run.json").read_text(encoding="utf-8"))["seconds"]
