@@ -64,9 +64,7 @@ def test_an_interrupt_anywhere_is_one_line(monkeypatch: pytest.MonkeyPatch) -> N
 def test_control_c_while_torch_is_imported_is_one_line() -> None:
     """Whenever it comes after the first moment of Python's own start."""
     code = "print('up', flush=True)\nfrom helpers.cli import main\nmain(['doctor'])"
-    started = subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    started = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert started.stdout is not None
     started.stdout.readline()
     time.sleep(0.5)

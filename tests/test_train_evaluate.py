@@ -391,7 +391,8 @@ def test_every_command_can_leave_damaged_files_out(
         status, out, err = call(capsys, *words, "--json")
         assert (status, out) == (2, ""), name
         assert err.count("\n") == 1
-        status, out, err = call(capsys, *words, "--on-error", "skip", "--json")
+        again = [tmp_path / "another run" if word == tmp_path / "run" else word for word in words]
+        status, out, err = call(capsys, *again, "--on-error", "skip", "--json")
         refused = json.loads(out)["refused"]
         assert status == 2
         assert len(refused) == {"train": 2, "evaluate": 1, "audit": 3}[name]

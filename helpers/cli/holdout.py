@@ -46,7 +46,9 @@ def holdout(
     df, refused = readable_rows(df[df["split"].isin(("train", "val"))].reset_index(drop=True), place, on_error)
     images = ImageSet(df, place)
     changes = changes_from(setting or [])
-    configs = [read_config(config_path(config), NaturalTraceConfig, **{**changes, "seed": seed}) for seed in range(seeds)]
+    configs = [
+        read_config(config_path(config), NaturalTraceConfig, **{**changes, "seed": seed}) for seed in range(seeds)
+    ]
     found: list[dict[str, Any]] = []
     with only_run(out), kept_on_interrupt(f"{out} keeps the last checkpoint; the same command goes on from there"):
         for seed, chosen in enumerate(configs):
