@@ -1,3 +1,40 @@
-"""Helpers of the Natural Traces course: from image bytes to an honest statement about one image."""
+"""Helpers of the Natural Traces course: from image bytes to an honest statement about one image.
+
+    from helpers import load_detector
+
+    for row in load_detector().predict(["picture.jpg"]):
+        print(row.path, row.verdict, row.probability, row.error)
+
+The names of `helpers.api` are imported when they are used, so `import helpers` costs nothing.
+"""
+
+from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from helpers.api import Detector, Prediction, list_detectors, load_detector, register, shipped_detectors
+
+__all__ = [
+    "Detector",
+    "Prediction",
+    "__version__",
+    "list_detectors",
+    "load_detector",
+    "register",
+    "shipped_detectors",
+]
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name when it is first used."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from helpers import api
+
+    value = globals()[name] = getattr(api, name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -45,6 +45,7 @@ class Entry:
 _IMAGES, _DETECTORS, _STUDIES, _COURSE = "Images and sets of images", "Detectors", "Studies of the lessons", "Course"
 
 COMMANDS: dict[str, Entry] = {
+    "score": Entry(_IMAGES, "Score pictures: photograph or generated?"),
     "manifest": Entry(_IMAGES, "Make, check and split manifests."),
     "audit": Entry(_IMAGES, "Measure what format, size, tables and metadata of a set give away."),
     "statistics": Entry(_IMAGES, "Print the natural-image statistics of the embedded pictures."),

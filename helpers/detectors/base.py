@@ -15,7 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
@@ -27,13 +27,19 @@ from helpers.data.image_set import ImageSet
 from helpers.data.images import Image, read_image
 from helpers.data.manifest import LABELS
 from helpers.detectors.config import SMALLEST, DetectorConfig, DetectorError
+from helpers.detectors.predict import Prediction, predict
 from helpers.evaluation.metrics import PlattScaling, auc, fit_platt, threshold_of_best_accuracy
 from helpers.training import save_weights
 
 __all__ = [
     "Detector",
+    "Prediction",
+    "read_ahead",
     "windows",
 ]
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 WEIGHTS, CARD, RUN = "weights.safetensors", "card.json", "run.json"
 CARD_VERSION = 2
@@ -211,7 +217,7 @@ class Detector(nn.Module, ABC):
         Raises:
             DetectorError: An image is too small.
         """
-        return self.score_cut(self._windows(img) for img in images)
+        return self.score_cut(self.views(img) for img in images)
 
     def score_files(
         self, paths: Iterable[Path], change: Callable[[Image], Image] | None = None, *, threads: int = 2
@@ -235,17 +241,17 @@ class Detector(nn.Module, ABC):
             img = read_image(path)
             try:
                 # Copies, so that the large image is not kept.
-                return [view.clone() for view in self._windows(change(img) if change else img)]
+                return [view.clone() for view in self.views(change(img) if change else img)]
             except DetectorError as error:
                 raise DetectorError(f"{path}: {error}") from None
 
-        return self.score_cut(_ahead(cut, paths, threads))
+        return self.score_cut(read_ahead(cut, paths, threads, 2 * BATCH))
 
     @torch.inference_mode()
     def score_cut(self, cut_images: Iterable[list[Image]]) -> NDArray[np.float64]:
         """Score images of which windows have been cut: one list of (3, h, w) for each; (N,), as `score` does."""
         self.eval()
-        device = next(chain(self.parameters(), self.buffers()), torch.empty(0)).device
+        device = self.device
         scores: list[float] = []
         stream = iter(cut_images)
         while batch := list(islice(stream, BATCH)):
@@ -260,7 +266,26 @@ class Detector(nn.Module, ABC):
             scores += (found[:, 0] / found[:, 1]).tolist()
         return np.array(scores)
 
-    def _windows(self, img: Image) -> list[Image]:
+    def predict(
+        self,
+        inputs: Any,  # noqa: ANN401
+        *,
+        batch: int | None = None,
+        workers: int | None = None,
+    ) -> Iterator[Prediction]:
+        """Say of each image whether it is a photograph or generated; see `helpers.detectors.predict.predict`."""
+        return predict(self, inputs, batch=batch, workers=workers)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights lie."""
+        return next(chain(self.parameters(), self.buffers()), torch.empty(0)).device
+
+    def views(self, img: Image) -> list[Image]:
+        """Cut the windows of an image through which it is judged; raises `DetectorError` where it is too small."""
+        if not (isinstance(img, Tensor) and img.dtype == torch.uint8 and img.ndim == 3 and img.shape[0] == 3):
+            what = f"{img.dtype} {tuple(img.shape)}" if isinstance(img, Tensor) else type(img).__name__
+            raise DetectorError(f"an image must be a uint8 tensor (3, H, W), not {what}; `predict` converts others")
         if min(img.shape[-2:]) < SMALLEST:
             size = f"{img.shape[-1]} x {img.shape[-2]}"
             raise DetectorError(f"an image of {size} pixels is too small: {SMALLEST} are needed")
@@ -300,13 +325,17 @@ def _flat(run: Mapping[str, Any]) -> dict[str, Any]:
     return {**run.get("config", {}), **{name: run.get(name) for name in ("detector", "images")}}
 
 
-def _ahead(work: Callable[[Path], list[Image]], paths: Iterable[Path], threads: int) -> Iterator[list[Image]]:
-    """Do work in threads, in order, up to two batches ahead of its use."""
+def read_ahead(work: Callable[[Item], Result], items: Iterable[Item], threads: int, ahead: int) -> Iterator[Result]:
+    """Do work in threads, in order, up to `ahead` items before its use."""
     with ThreadPoolExecutor(threads) as pool:
-        pending: deque[Future[list[Image]]] = deque()
-        for path in paths:
-            pending.append(pool.submit(work, path))
-            if len(pending) > 2 * BATCH:
+        pending: deque[Future[Result]] = deque()
+        try:
+            for item in items:
+                pending.append(pool.submit(work, item))
+                if len(pending) > ahead:
+                    yield pending.popleft().result()
+            while pending:
                 yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
+        finally:
+            for waiting in pending:
+                waiting.cancel()

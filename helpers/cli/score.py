@@ -1,0 +1,301 @@
+"""`natural-traces score`: one row for each picture - photograph or generated?"""
+
+import csv
+import io
+import json
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from helpers.cli import Status
+from helpers.cli.common import BatchSize, DetectorName, Device, InterruptedRunError, OnError, Workers, only_writer, tell
+from helpers.errors import NaturalTracesError, printable
+
+if TYPE_CHECKING:
+    from helpers.api import Detector
+
+COLUMNS = ("path", "score", "probability", "verdict", "error")
+HEAD = f"{'verdict':<13}{'probability':>11}{'score':>10}  path"
+REFUSED = "refused"
+
+
+class Form(StrEnum):
+    """How rows are written."""
+
+    TABLE = "table"
+    JSON = "json"
+    CSV = "csv"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One picture.
+
+    Attributes:
+        path: As it was named.
+        score: Higher means more like a generated picture; None where the file was refused.
+        probability: Of being generated, where half of all pictures are; None where the file was refused.
+        verdict: "photograph" or "generated"; "" where the file was refused.
+        error: Why it was refused, or "".
+    """
+
+    path: str
+    score: float | None
+    probability: float | None
+    verdict: str
+    error: str
+
+
+class RowsError(NaturalTracesError):
+    """A file of rows that cannot be begun or continued."""
+
+
+def score(
+    paths: Annotated[list[str], typer.Argument(help="Files, folders, patterns; - for a list on standard input.")],
+    detector: DetectorName = None,
+    device: Device = "auto",
+    batch: BatchSize = None,
+    workers: Workers = None,
+    on_error: Annotated[OnError, typer.Option(help="When a file is refused: go on, or stop there.")] = OnError.SKIP,
+    out: Annotated[
+        Path | None, typer.Option(help="Write rows to this file: CSV, or JSON Lines if it ends in .jsonl.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the file of --out.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Comma-separated values with a head.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary.")] = False,
+) -> None:
+    """Score pictures: one row each, with path, score, probability of being generated, verdict and error.
+
+    A file that cannot be read is a row that says why; exit status 2 if there was one. The probability holds where half
+    of all pictures are generated.
+    """
+    from helpers.data.inputs import find_inputs
+
+    form = _form(as_json, as_csv, out)
+    _check_out(out, resume)
+    found = find_inputs(_named(paths))
+    if not len(found):
+        raise NaturalTracesError(f"{', '.join(map(printable, paths))}: no picture found{_left_out(found.left_out)}")
+    with ExitStack() as stack:
+        if out is not None:
+            stack.enter_context(only_writer(out))
+        finished = _read_rows(out, form) if out is not None and resume and out.exists() else []
+        judge = _load(detector, device)
+        _check_same(judge, finished)
+        write = _writer(form, out, finished, stack)
+        known = {row.path for row in finished}
+        rest = [path for path in found.paths if path not in known]
+        refused = {path: reason for path, reason in found.refused.items() if path not in known}
+        rows = _rows(judge, rest, refused, batch, workers)
+        counts = _write_all(rows, write, len(rest) + len(refused), on_error, quiet, out)
+    if not quiet:
+        known_part = f", {len(finished):,} known before" if finished else ""
+        tell(f"{_summary(counts)}{known_part}{_left_out(found.left_out)}")
+    if counts[REFUSED]:
+        raise typer.Exit(Status.FAILED)
+
+
+def _load(which: str | None, device: str) -> "Detector":
+    from helpers.api import load_detector
+
+    return load_detector(which, device=device)
+
+
+def _named(paths: Sequence[str]) -> Iterator[str]:
+    """Replace `-` by the list on the standard input."""
+    from helpers.data.inputs import read_list
+
+    for path in paths:
+        if path == "-":
+            yield from read_list(sys.stdin.buffer.read())
+        else:
+            yield path
+
+
+def _rows(
+    judge: "Detector", paths: Sequence[str], refused: dict[str, str], batch: int | None, workers: int | None
+) -> Iterator[Row]:
+    """Score files one after the other; what names nothing comes first."""
+    for path, reason in refused.items():
+        yield Row(path, None, None, "", reason)
+    for one in judge.predict(paths, batch=batch, workers=workers):
+        yield Row(str(one.path), _short(one.score), _short(one.probability), one.verdict or "", one.error or "")
+
+
+def _short(value: float | None) -> float | None:
+    """Keep six digits."""
+    return None if value is None else float(f"{value:.6g}")
+
+
+def _write_all(
+    rows: Iterator[Row],
+    write: Callable[[Row], None],
+    total: int,
+    on_error: OnError,
+    quiet: bool,
+    out: Path | None,
+) -> Counter[str]:
+    """Write rows as they come; count verdicts and refused files.
+
+    Raises:
+        NaturalTracesError: A file was refused, and `on_error` says stop; or Ctrl-C.
+    """
+    from tqdm import tqdm
+
+    counts: Counter[str] = Counter()
+    with tqdm(total=total, unit="image", disable=True if quiet else None, leave=False) as bar:
+        try:
+            for row in rows:
+                with bar.external_write_mode(sys.stdout):
+                    write(row)
+                counts[row.verdict or REFUSED] += 1
+                bar.update()
+                if row.error and on_error is OnError.STOP:
+                    raise NaturalTracesError(f"{printable(row.path)}: {row.error}")
+        except KeyboardInterrupt:
+            more = f"; with --resume the rest is added to {out}" if out else "; --out FILE --resume can do the rest"
+            raise InterruptedRunError(f"interrupted: {counts.total():,} of {total:,} rows are written{more}") from None
+    return counts
+
+
+def _summary(counts: Counter[str]) -> str:
+    return f"{counts.total():,} picture(s)" + "".join(f", {count:,} {name}" for name, count in sorted(counts.items()))
+
+
+def _left_out(reasons: Counter[str]) -> str:
+    parts = ", ".join(f"{count:,} {reason}" for reason, count in sorted(reasons.items()))
+    return f"; left out: {parts}" if parts else ""
+
+
+# Rows as text
+
+
+def _form(as_json: bool, as_csv: bool, out: Path | None) -> Form:
+    if as_json and as_csv:
+        raise typer.BadParameter("--json and --csv exclude each other")
+    if as_json or (out is not None and not as_csv and out.suffix in (".jsonl", ".json", ".ndjson")):
+        return Form.JSON
+    return Form.CSV if as_csv or out is not None else Form.TABLE
+
+
+def _text(row: Row, form: Form, encoding: str) -> str:
+    """Write one row, line end included."""
+    values = [getattr(row, name) for name in COLUMNS]
+    if form is Form.JSON:
+        document = {name: None if value == "" else value for name, value in zip(COLUMNS, values, strict=True)}
+        return _json_line(document, encoding)
+    if form is Form.CSV:
+        return _csv_line(["" if value is None else value for value in values])
+    if row.error:
+        return f"{REFUSED:<13}{'-':>11}{'-':>10}  {printable(row.path)}: {row.error}\n"
+    return f"{row.verdict:<13}{row.probability:>11.3f}{row.score:>10.3f}  {printable(row.path)}\n"
+
+
+def _json_line(document: dict[str, Any], encoding: str) -> str:
+    line = json.dumps(document, ensure_ascii=False)
+    try:
+        line.encode(encoding)
+    except UnicodeEncodeError:  # a name that is not UTF-8, or a console that cannot show it
+        line = json.dumps(document)
+    return line + "\n"
+
+
+def _csv_line(values: Sequence[object]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerow(values)
+    return text.getvalue()
+
+
+def _writer(form: Form, out: Path | None, finished: Sequence[Row], stack: ExitStack) -> Callable[[Row], None]:
+    """Make what writes one row; each row is written whole and at once."""
+    head = {Form.TABLE: HEAD + "\n", Form.CSV: _csv_line(COLUMNS), Form.JSON: ""}[form]
+    if out is None:
+        encoding = sys.stdout.encoding or "utf-8"
+        sys.stdout.write(head)
+
+        def write(row: Row) -> None:
+            sys.stdout.write(_text(row, form, encoding))
+            sys.stdout.flush()
+
+        return write
+    from helpers.data.files import write_atomic
+
+    text = head + "".join(_text(row, form, "utf-8") for row in finished)
+    write_atomic(out, text.encode("utf-8", "surrogateescape"))
+    file = stack.enter_context(out.open("ab", buffering=0))
+    return lambda row: _write_whole(file, _text(row, form, "utf-8").encode("utf-8", "surrogateescape"))
+
+
+def _write_whole(file: io.RawIOBase | io.FileIO, data: bytes) -> None:
+    written = 0
+    while written < len(data):
+        written += file.write(data[written:]) or 0
+
+
+# A file that is continued
+
+
+def _check_out(out: Path | None, resume: bool) -> None:
+    if out is None:
+        if resume:
+            raise typer.BadParameter("--resume needs --out FILE")
+        return
+    if out.is_dir():
+        raise RowsError(f"{out}: a folder, where --out needs a file")
+    if not out.parent.is_dir():
+        raise RowsError(f"{out.parent}: no such folder")
+    if out.exists() and not resume:
+        raise RowsError(f"{out}: exists; --resume does what is missing, or choose another file")
+
+
+def _read_rows(path: Path, form: Form) -> list[Row]:
+    """Read the rows of an earlier run; a last row that was cut off is left out.
+
+    Raises:
+        RowsError: The file holds something else.
+    """
+    text = path.read_bytes().decode("utf-8", "surrogateescape")
+    whole = text[: text.rfind("\n") + 1]
+    try:
+        if form is Form.JSON:
+            values = [json.loads(line) for line in whole.splitlines()]
+            return [Row(*(_or_empty(name, value[name]) for name in COLUMNS)) for value in values]
+        head, *lines = list(csv.reader(io.StringIO(whole, newline=""))) or [list(COLUMNS)]
+        if tuple(head) != COLUMNS:
+            raise ValueError("another head")
+        return [
+            Row(path, _number(score), _number(probability), verdict, error)
+            for path, score, probability, verdict, error in (line for line in lines if len(line) == len(COLUMNS))
+        ]
+    except (ValueError, KeyError, TypeError, csv.Error):
+        raise RowsError(f"{path}: holds no rows of `score` in this form; choose another file") from None
+
+
+def _or_empty(name: str, value: Any) -> Any:  # noqa: ANN401
+    return "" if value is None and name in ("verdict", "error") else value
+
+
+def _number(text: str) -> float | None:
+    return float(text) if text else None
+
+
+def _check_same(judge: "Detector", finished: Sequence[Row]) -> None:
+    """Score one finished picture again: rows of another detector must not be mixed with these.
+
+    Raises:
+        RowsError: The score differs.
+    """
+    row = next((row for row in finished if row.score is not None and Path(row.path).is_file()), None)
+    if row is None or row.score is None:
+        return
+    again = next(iter(judge.predict([row.path]))).score
+    if again is None or abs(again - row.score) > 0.02 + 0.02 * abs(row.score):
+        raise RowsError(f"{printable(row.path)}: scores differently now; the file is another, or the detector was")

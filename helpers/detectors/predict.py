@@ -1,0 +1,143 @@
+"""One row for each image, as images come: score, probability, verdict, or why it was refused."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from os import PathLike, fspath
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from PIL import Image as PillowImage
+from torch import Tensor
+
+from helpers.data.images import Image, from_pil, read_image
+from helpers.errors import NaturalTracesError
+
+if TYPE_CHECKING:
+    from helpers.detectors.base import Detector
+
+__all__ = ["GENERATED", "PHOTOGRAPH", "InputError", "Prediction", "as_image", "predict"]
+
+PHOTOGRAPH, GENERATED = "photograph", "generated"
+ON_CPU, ON_GPU = 16, 64
+"""Images that are scored together when nobody says otherwise."""
+
+
+class InputError(NaturalTracesError):
+    """An input that is no image."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a detector says of one image.
+
+    Attributes:
+        path: The file as it was named; "image N" for the N-th input that is no file, counted from 0.
+        score: Higher means more like a generated image; None where the input was refused.
+        probability: Calibrated, of being generated where half of all images are; None where it was refused.
+        verdict: "generated" from the detector's threshold on, else "photograph"; None where it was refused.
+        error: Why the input was refused, in one clause, or None.
+    """
+
+    path: str
+    score: float | None
+    probability: float | None
+    verdict: str | None
+    error: str | None
+
+
+def predict(
+    detector: "Detector",
+    inputs: Any,  # noqa: ANN401
+    *,
+    batch: int | None = None,
+    workers: int | None = None,
+) -> Iterator[Prediction]:
+    """Score images one after the other, however many there are.
+
+    Args:
+        detector: Trained.
+        inputs: One input or many. An input is the path of a file; a Pillow picture; a uint8 array (H, W, 3), (H, W, 4)
+            or (H, W); or a uint8 tensor (3, H, W) or (1, H, W). Transparent pixels lie on the ground that `from_pil`
+            documents. Many are any iterable, or an array or tensor with one axis more.
+        batch: Images at a time; 16 on a processor and 64 on a GPU when None.
+        workers: Threads that read and decode ahead; 2 when None.
+
+    Yields:
+        One row for each input, in order. What cannot be read is a row with its error.
+    """
+    from helpers.detectors.base import read_ahead
+
+    def prepared(item: tuple[int, Any]) -> tuple[str, list[Image] | str]:
+        number, value = item
+        name = fspath(value) if isinstance(value, str | PathLike) else f"image {number}"
+        try:
+            return str(name), [view.clone() for view in detector.views(as_image(value))]
+        except NaturalTracesError as error:
+            return str(name), str(error).removeprefix(f"{name}: ")
+
+    size = batch or (ON_CPU if detector.device.type == "cpu" else ON_GPU)
+    stream = read_ahead(prepared, enumerate(_many(inputs)), workers or 2, 2 * size)
+    while part := list(islice(stream, size)):
+        cut = [views for _, views in part if not isinstance(views, str)]
+        scores = iter(detector.score_cut(cut) if cut else ())
+        for name, views in part:
+            yield (
+                Prediction(name, None, None, None, views)
+                if isinstance(views, str)
+                else _row(detector, name, float(next(scores)))
+            )
+
+
+def _row(detector: "Detector", name: str, score: float) -> Prediction:
+    probability = float(detector.probability(np.array([score]))[0])
+    return Prediction(name, score, probability, GENERATED if score >= detector.threshold else PHOTOGRAPH, None)
+
+
+def _many(inputs: Any) -> Iterable[Any]:  # noqa: ANN401
+    """Make a list of one input."""
+    one = isinstance(inputs, str | PathLike | PillowImage.Image) or (
+        isinstance(inputs, np.ndarray | Tensor) and inputs.ndim < 4
+    )
+    return [inputs] if one else inputs
+
+
+def as_image(value: Any) -> Image:  # noqa: ANN401
+    """Read or convert one input.
+
+    Args:
+        value: See `predict`.
+
+    Returns:
+        Image, uint8 (3, H, W).
+
+    Raises:
+        ImageError: The file cannot be read.
+        InputError: It is something else, or has another shape or type.
+    """
+    if isinstance(value, str | PathLike):
+        return read_image(Path(fspath(value)))
+    if isinstance(value, PillowImage.Image):
+        return from_pil(value)
+    if isinstance(value, np.ndarray):
+        return _from_array(value)
+    if isinstance(value, Tensor):
+        return _from_tensor(value)
+    raise InputError(f"a {type(value).__name__}, where a path, a Pillow picture, an array or a tensor is needed")
+
+
+def _from_array(array: np.ndarray) -> Image:
+    if array.dtype != np.uint8 or not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))):
+        wanted = "uint8 (H, W, 3), (H, W, 4) or (H, W) with 0 to 255"
+        raise InputError(f"an array of {array.dtype} {array.shape}, where {wanted} is needed")
+    return from_pil(PillowImage.fromarray(np.ascontiguousarray(array)))
+
+
+def _from_tensor(tensor: Tensor) -> Image:
+    if tensor.dtype != torch.uint8 or tensor.ndim != 3 or tensor.shape[0] not in (1, 3):
+        kind = str(tensor.dtype).removeprefix("torch.")
+        wanted = "uint8 (3, H, W) or (1, H, W) with 0 to 255"
+        raise InputError(f"a tensor of {kind} {tuple(tensor.shape)}, where {wanted} is needed")
+    return tensor.detach().cpu().expand(3, -1, -1).contiguous()
