@@ -9,7 +9,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
-from helpers.data import images, manifest
+from helpers.data import collect, images, manifest
 from helpers.data.images import ImageError
 from helpers.data.manifest import ManifestError
 from helpers.data.protocol import Protocol
@@ -35,7 +35,7 @@ def build(root: Path, make, count: int = 24, sources: int = 6) -> pd.DataFrame:
             path = root / place.format(number % sources) / f"{number}.{ending}"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(data)
-    return manifest.manifest_from_folder(root)
+    return collect.manifest_from_folder(root)
 
 
 def plain(label: str, number: int) -> tuple[bytes, str]:
@@ -162,7 +162,7 @@ def test_small_images_are_counted_not_stretched(tmp_path: Path) -> None:
     report = run(tmp_path, make)
     assert report.skipped == 2
     with pytest.raises(ImageError, match="no image is as large"):
-        audit.audit(manifest.manifest_from_folder(tmp_path), tmp_path, Protocol(crop=64), n_draws=5)
+        audit.audit(collect.manifest_from_folder(tmp_path), tmp_path, Protocol(crop=64), n_draws=5)
 
 
 def test_too_few_images(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import torch
 
 from helpers import cli
 from helpers.cli import COMMANDS, doctor
-from helpers.data import images, manifest
+from helpers.data import collect, images, manifest
 from helpers.data.places import shipped
 
 
@@ -39,7 +39,7 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def table(folder: Path) -> Path:
     path = folder / "manifest.csv"
-    manifest.write_manifest(manifest.manifest_from_folder(folder), path)
+    manifest.write_manifest(collect.manifest_from_folder(folder), path)
     return path
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from helpers.data import catalog, images
-from helpers.data.manifest import manifest_from_folder
+from helpers.data.collect import Collecting, collect_folder, manifest_from_folder
 from helpers.data.protocol import ManifestDataset, Protocol
 from helpers.evaluation.audit import audit
 from helpers.evaluation.metrics import auc
@@ -36,7 +36,8 @@ def test_careless_collection(model: PatchModel, photograph: torch.Tensor, tmp_pa
         collecting.careless_files({"coffee": photograph}, model, count=2)
     )
     more = {name.replace("coffee", f"scene{i}"): data for i in range(2) for name, data in files.items()}
-    df = manifest_from_folder(collecting.write_files(tmp_path / "set", more.items()))
+    folder = collecting.write_files(tmp_path / "set", more.items())
+    df = collect_folder(folder, Collecting(test_only=True)).rows  # all of it is one photograph, so it is not split
     assert set(df["source"]) == {"scene0", "scene1", "tea"}
 
 

@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from helpers.data import catalog, images, manifest
+from helpers.data import catalog, images
 from helpers.data import protocol as datasets
+from helpers.data.collect import manifest_from_folder
 from helpers.data.images import ImageError
 from helpers.data.manifest import ManifestError
 from helpers.data.protocol import ManifestDataset, Protocol
@@ -31,7 +32,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def table(folder: Path) -> pd.DataFrame:
-    return manifest.manifest_from_folder(folder)
+    return manifest_from_folder(folder)
 
 
 SMALL = Protocol(crop=16)

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from helpers.data import images, manifest
+from helpers.data import collect, images, manifest
 from helpers.data.manifest import COLUMNS, ManifestError
 
 
@@ -231,7 +231,7 @@ def test_resolve_needs_a_root() -> None:
 
 
 def test_verify_finds_each_kind_of_problem(folder: Path) -> None:
-    df = manifest.manifest_from_folder(folder)
+    df = collect.manifest_from_folder(folder)
     assert manifest.verify(df, folder) == []
     paths = list(df["path"])
     (folder / paths[0]).unlink()
@@ -260,7 +260,7 @@ def test_verify_finds_each_kind_of_problem(folder: Path) -> None:
 
 
 def test_manifest_from_folder(folder: Path) -> None:
-    df = manifest.manifest_from_folder(folder, licence="CC0", origin="mine")
+    df = collect.manifest_from_folder(folder, licence="CC0", origin="mine")
     assert len(df) == 20
     assert set(df["generator"]) == {"", "gan", "diffusion"}
     rows = df.set_index("path")
@@ -275,14 +275,14 @@ def test_manifest_from_folder(folder: Path) -> None:
 
 def test_folders_that_do_not_fit(tmp_path: Path, folder: Path) -> None:
     with pytest.raises(ManifestError, match="no such folder"):
-        manifest.manifest_from_folder(tmp_path / "absent")
+        collect.manifest_from_folder(tmp_path / "absent")
     (folder / "fake" / "stray.png").write_bytes(images.encode_png(picture(0)))
     with pytest.raises(ManifestError, match="fake/<generator>/"):
-        manifest.manifest_from_folder(folder)
+        collect.manifest_from_folder(folder)
     (folder / "fake" / "stray.png").unlink()
     (folder / "real" / "broken.png").write_bytes(b"nothing")
     with pytest.raises(ManifestError, match="1 unreadable"):
-        manifest.manifest_from_folder(folder)
+        collect.manifest_from_folder(folder)
 
 
 # Splits

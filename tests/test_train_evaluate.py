@@ -10,8 +10,9 @@ from tiny_images import checkered, noise_photograph
 
 from helpers import cli
 from helpers.cli import bench
+from helpers.data.collect import manifest_from_folder
 from helpers.data.images import encode_png
-from helpers.data.manifest import ManifestError, manifest_from_folder, write_manifest
+from helpers.data.manifest import ManifestError, write_manifest
 from helpers.data.select import select
 from helpers.detectors import speed
 from helpers.detectors.config import changes_from

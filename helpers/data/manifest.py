@@ -1,4 +1,4 @@
-"""One table for every data set: read, write, check, split, and build it from a folder.
+"""One table for every data set: read, write, check and split it. `helpers.data.collect` builds one from a folder.
 
 A *manifest* is a pandas DataFrame, one row per image, stored as UTF-8 CSV. Columns:
 
@@ -20,7 +20,6 @@ import hashlib
 import os
 import re
 import tempfile
-import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
@@ -31,6 +30,7 @@ import numpy as np
 import pandas as pd
 
 from helpers.data.images import ImageError, decode, probe, read_bytes
+from helpers.data.paths import PACKAGE_PREFIX, PATH_RULE, is_encodable, is_safe
 from helpers.data.tables import ManifestError, read_table, whole_numbers
 
 __all__ = [
@@ -41,9 +41,10 @@ __all__ = [
     "SPLITS",
     "ManifestError",
     "Problem",
-    "manifest_from_folder",
+    "assign_splits",
     "read_manifest",
     "resolve",
+    "shared_pictures",
     "shared_sources",
     "split_by_source",
     "validate",
@@ -63,10 +64,6 @@ LABEL_NAMES: Mapping[str, str] = MappingProxyType(
 """How the field writes labels, in lower case."""
 SPLITS = ("train", "val", "test")
 FRACTIONS: Mapping[str, float] = MappingProxyType({"train": 0.7, "val": 0.15, "test": 0.15})
-SUFFIXES = frozenset(
-    (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".jp2", ".avif")
-)
-PACKAGE_PREFIX = "pkg:"
 NOT_STATED = "not stated"
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -145,10 +142,10 @@ def validate(df: pd.DataFrame, name: str = "manifest") -> pd.DataFrame:
     """
     _check_columns(df, name)
     generator, real = df["generator"].astype(str), df["label"] == "real"
-    safe = [_is_safe(path) for path in df["path"].astype(str)]
+    safe = [is_safe(path) for path in df["path"].astype(str)]
     hashed = df["sha256"].astype(str).map(lambda text: bool(_SHA256.fullmatch(text)))
     rules = {
-        _PATH_RULE: pd.Series(safe, index=df.index, dtype=bool),
+        PATH_RULE: pd.Series(safe, index=df.index, dtype=bool),
         "path must be unique": ~df["path"].duplicated(),
         f"label must be one of {', '.join(LABELS)}": df["label"].isin(LABELS),
         f"split must be one of {', '.join(SPLITS)}": df["split"].isin(SPLITS),
@@ -170,12 +167,8 @@ def _check_encoding(df: pd.DataFrame, name: str) -> None:
     """Refuse text that no file can hold, such as names from a disk whose names are not UTF-8."""
     for column in df.columns:
         for path, cell in zip(df["path"], df[column], strict=True):
-            if isinstance(cell, str) and not cell.isascii() and not _is_encodable(cell):
+            if isinstance(cell, str) and not cell.isascii() and not is_encodable(cell):
                 raise ManifestError(f"{name}: {column} {cell!r} is not UTF-8 (row of {path!r})")
-
-
-def _is_encodable(text: str) -> bool:
-    return not any(unicodedata.category(letter) == "Cs" for letter in text)
 
 
 def write_manifest(df: pd.DataFrame, path: str | Path) -> None:
@@ -204,17 +197,6 @@ def write_manifest(df: pd.DataFrame, path: str | Path) -> None:
 # Files
 
 
-_PATH_RULE = "path must be relative, with forward slashes, without '..', ':', '\\' and control characters"
-
-
-def _is_safe(path: str) -> bool:
-    """Tell whether a manifest path stays below its root, on every operating system."""
-    rest = path.removeprefix(PACKAGE_PREFIX)
-    parts = PurePosixPath(rest).parts
-    inside = bool(parts) and not rest.startswith("/") and ".." not in parts
-    return inside and not any(letter in "\\:" or unicodedata.category(letter) in ("Cc", "Cs") for letter in rest)
-
-
 def resolve(path: str, root: str | Path | None) -> Path:
     """Find the file that a manifest path names.
 
@@ -228,8 +210,8 @@ def resolve(path: str, root: str | Path | None) -> Path:
     Raises:
         ManifestError: The path is absolute, climbs with '..', has no root, or names a package that is not installed.
     """
-    if not _is_safe(path):
-        raise ManifestError(f"{path!r}: {_PATH_RULE}")
+    if not is_safe(path):
+        raise ManifestError(f"{path!r}: {PATH_RULE}")
     if path.startswith(PACKAGE_PREFIX):
         package, *inside = PurePosixPath(path.removeprefix(PACKAGE_PREFIX)).parts
         return _package_folder(package).joinpath(*inside)
@@ -306,6 +288,19 @@ def shared_sources(df: pd.DataFrame) -> list[str]:
     return sorted(str(source) for source in counts.index[counts > 1])
 
 
+def shared_pictures(df: pd.DataFrame) -> list[str]:
+    """List the files that lie in more than one split under several names.
+
+    Args:
+        df: Manifest.
+
+    Returns:
+        Sorted paths, all copies; any entry is a leak from training into test.
+    """
+    splits = df.groupby("sha256")["split"].transform("nunique")
+    return sorted(df.loc[splits > 1, "path"].astype(str))
+
+
 def split_by_source(df: pd.DataFrame, fractions: Mapping[str, float] = FRACTIONS, seed: int = 0) -> pd.DataFrame:
     """Assign whole sources to splits, so that each label nears the wanted fractions.
 
@@ -324,23 +319,41 @@ def split_by_source(df: pd.DataFrame, fractions: Mapping[str, float] = FRACTIONS
     Raises:
         ManifestError: The fractions are not such, or there are fewer sources than splits.
     """
+    return df.assign(split=assign_splits(df["source"], df["label"], fractions, seed))
+
+
+def assign_splits(groups: pd.Series, labels: pd.Series, fractions: Mapping[str, float], seed: int) -> pd.Series:
+    """Assign whole groups to splits; see `split_by_source`.
+
+    Args:
+        groups: Name of each row's group.
+        labels: Label of each row.
+        fractions: Wanted share of each split; positive, sum 1.
+        seed: Which of the equally good assignments.
+
+    Returns:
+        Split of each row.
+
+    Raises:
+        ManifestError: The fractions are not such, or there are fewer groups than splits.
+    """
     names = list(fractions)
     if not set(names) <= set(SPLITS) or min(fractions.values()) <= 0 or abs(sum(fractions.values()) - 1) > 1e-9:
         raise ManifestError(
             f"fractions must be positive shares of {', '.join(SPLITS)} that sum to 1, got {dict(fractions)}"
         )
-    counts = pd.crosstab(df["source"], df["label"]).sort_index()
+    counts = pd.crosstab(groups, labels).sort_index()
     if len(counts) < len(names):
-        raise ManifestError(f"{len(counts)} source(s) cannot be split into {len(names)} parts")
+        raise ManifestError(f"{len(counts)} source(s) cannot be split into {len(names)} parts (see --test-only)")
     table = counts.to_numpy(float)
     shuffled = np.random.default_rng(seed).permutation(len(table))
     order = shuffled[np.argsort(-table.sum(1)[shuffled], kind="stable")]
-    places = _assign(table[order], np.array([fractions[name] for name in names]))
-    chosen = {counts.index[source]: names[place] for source, place in zip(order, places, strict=True)}
-    return df.assign(split=df["source"].map(chosen))
+    places = _place_groups(table[order], np.array([fractions[name] for name in names]))
+    chosen = {counts.index[group]: names[place] for group, place in zip(order, places, strict=True)}
+    return groups.map(chosen)
 
 
-def _assign(groups: np.ndarray, shares: np.ndarray) -> list[int]:
+def _place_groups(groups: np.ndarray, shares: np.ndarray) -> list[int]:
     """Place groups one by one where the label counts come nearest to their targets.
 
     Args:
@@ -363,73 +376,6 @@ def _assign(groups: np.ndarray, shares: np.ndarray) -> list[int]:
         places.append(int(change.argmin()))
         filled[places[-1]] += group
     return places
-
-
-# Folders
-
-
-def manifest_from_folder(
-    root: str | Path, *, seed: int = 0, licence: str = NOT_STATED, origin: str = NOT_STATED
-) -> pd.DataFrame:
-    """Build a manifest from `real/` and `fake/<generator>/`.
-
-    The source of an image is the first folder below `real/` or below `fake/<generator>/` if there is one
-    (`real/holiday/a.jpg` -> `holiday`), else the file's name without its ending (`real/cat.jpg` and `fake/gan/cat.png`
-    are both `cat`, so that a copy made from a photograph shares the photograph's split). `split_by_source` splits.
-
-    Args:
-        root: Folder that holds `real` and `fake`.
-        seed: Seed of the split.
-        licence: Terms, the same for all files.
-        origin: Origin, the same for all files.
-
-    Returns:
-        Manifest, sorted by path; paths are relative to `root`.
-
-    Raises:
-        ManifestError: A folder is missing or empty, a fake has no generator's folder, or files are unreadable.
-    """
-    root = Path(root)
-    found = [(label, path) for label in LABELS for path in _image_files(root / label)]
-    rows, bad = [], []
-    for label, path in found:
-        try:
-            rows.append(_folder_row(label, path, root))
-        except ImageError as error:
-            bad.append(str(error))
-    if bad:
-        raise ManifestError(f"{len(bad)} unreadable image file(s), the first: {bad[0]}")
-    df = pd.DataFrame(rows).assign(family="", split="train", licence=licence, origin=origin)
-    return validate(split_by_source(_ordered(df.sort_values("path")), seed=seed), str(root))
-
-
-def _image_files(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        raise ManifestError(f"{folder}: no such folder (needed: real/ and fake/<generator>/)")
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
-    if not files:
-        raise ManifestError(f"{folder}: holds no image files")
-    return files
-
-
-def _folder_row(label: str, path: Path, root: Path) -> dict[str, object]:
-    """Describe one file of a folder."""
-    inside = path.relative_to(root / label).parts
-    if label == "fake" and len(inside) < 2:
-        raise ManifestError(f"{path}: a fake must lie in fake/<generator>/")
-    generator, rest = (inside[0], inside[1:]) if label == "fake" else ("", inside)
-    data = read_bytes(path)
-    info = probe(data, str(path))
-    return {
-        "path": path.relative_to(root).as_posix(),
-        "label": label,
-        "generator": generator,
-        "source": rest[0] if len(rest) > 1 else path.stem,
-        "width": info.width,
-        "height": info.height,
-        "format": info.format,
-        "sha256": hashlib.sha256(data).hexdigest(),
-    }
 
 
 def problems_as_records(problems: Iterable[Problem]) -> list[dict[str, str]]:

@@ -25,7 +25,8 @@ from dataclasses import dataclass
 import pandas as pd
 
 from helpers.data.images import probe, read_bytes
-from helpers.data.manifest import COLUMNS, NOT_STATED, PACKAGE_PREFIX, resolve, validate
+from helpers.data.manifest import COLUMNS, NOT_STATED, resolve, validate
+from helpers.data.paths import PACKAGE_PREFIX
 
 __all__ = ["PHOTOGRAPHS", "TEXTURES", "Picture", "build"]
 
