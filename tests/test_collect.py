@@ -10,7 +10,7 @@ import pytest
 import torch
 from command import run
 
-from helpers.data import collect, duplicates, folders, images, splits
+from helpers.data import collect, duplicates, images, splits
 from helpers.data.collect import Collecting, collect_folder, collect_list
 from helpers.data.manifest import ManifestError, read_manifest, shared_pictures
 
@@ -400,7 +400,6 @@ def test_the_pixel_limit_is_an_option(plain: Path, tmp_path: Path, monkeypatch: 
     assert status == 2
     assert "0.002 megapixels are allowed" in err
     assert call(*line, "1")[0] == 0
-
-
-def test_every_listed_ending_is_lower_case() -> None:
-    assert all(ending == ending.lower() and ending.startswith(".") for ending in folders.SUFFIXES)
+    status, _, err = call("audit", str(tmp_path / "m.csv"), "--max-megapixels", "-3")
+    assert status == 2
+    assert "positive number of megapixels" in err

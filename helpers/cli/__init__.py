@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import NoReturn
 
-__all__ = ["COMMANDS", "Entry", "Status", "main"]
+__all__ = ["COMMANDS", "READ_PICTURES", "Entry", "Status", "main"]
 
 
 class Status(IntEnum):
@@ -43,6 +43,8 @@ class Entry:
 
 
 _IMAGES, _DETECTORS, _STUDIES, _COURSE = "Images and sets of images", "Detectors", "Studies of the lessons", "Course"
+READ_PICTURES = (_IMAGES, _DETECTORS)
+"""Sections whose commands read pictures from outside."""
 
 COMMANDS: dict[str, Entry] = {
     "score": Entry(_IMAGES, "Score pictures: photograph or generated?"),

@@ -1,6 +1,7 @@
 """The application that holds all commands without importing one before it is asked for."""
 
 import importlib
+import os
 from collections.abc import Iterator, Mapping
 from itertools import groupby
 from typing import Annotated, Any, cast
@@ -10,7 +11,7 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from helpers import __version__
-from helpers.cli import COMMANDS
+from helpers.cli import COMMANDS, READ_PICTURES
 
 __all__ = ["LazyGroup", "application"]
 
@@ -27,13 +28,52 @@ class Commands(Mapping[str, Any]):
         if app is None:
             app = typer.Typer(add_completion=False, rich_markup_mode=None)
             app.command(name)(getattr(module, own))
-        return get_command(app)
+        command = get_command(app)
+        if COMMANDS[name].section in READ_PICTURES:
+            _add_pixel_limit(command)
+        return command
 
     def __iter__(self) -> Iterator[str]:
         return iter(COMMANDS)
 
     def __len__(self) -> int:
         return len(COMMANDS)
+
+
+def _add_pixel_limit(command: Any) -> None:  # noqa: ANN401
+    """Give a command, or all commands of a group, the option that limits how large a picture may be."""
+    for one in getattr(command, "commands", {}).values():
+        _add_pixel_limit(one)
+    if not hasattr(command, "commands"):
+        command.params.extend(one for one in _limit_command().params if "--max-megapixels" in one.opts)
+
+
+def _limit_command() -> Any:  # noqa: ANN401
+    """Make a command that has no other option than the limit; its option serves all commands."""
+    app = typer.Typer(add_completion=False)
+    app.command()(_limited)
+    return get_command(app)
+
+
+def _set_pixel_limit(value: float | None) -> float | None:
+    """Set the limit for this process and those that it starts."""
+    if value is not None:
+        from helpers.data.opening import LIMIT_VARIABLE, pixel_limit
+
+        os.environ[LIMIT_VARIABLE] = repr(value)
+        pixel_limit()
+    return value
+
+
+def _limited(
+    max_megapixels: Annotated[
+        float | None,
+        typer.Option(
+            callback=_set_pixel_limit, expose_value=False, help="Largest picture that is decoded; 250 if left out."
+        ),
+    ] = None,
+) -> None:
+    """Hold the option."""
 
 
 class LazyGroup(TyperGroup):

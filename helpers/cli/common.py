@@ -31,7 +31,6 @@ __all__ = [
     "InterruptedRunError",
     "Manifest",
     "ManifestName",
-    "MaxMegapixels",
     "OnError",
     "OnErrorStop",
     "Root",
@@ -55,14 +54,6 @@ __all__ = [
     "tell_refused",
 ]
 
-
-def _set_pixel_limit(value: float | None) -> float | None:
-    """Set the limit for this process and those that it starts."""
-    if value is not None:
-        os.environ["NATURAL_TRACES_MAX_MEGAPIXELS"] = repr(value)
-    return value
-
-
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Config = Annotated[str, typer.Argument(help="Name of a configuration of the package, or a TOML file.")]
 BatchSize = Annotated[int | None, typer.Option("--batch", min=1, help="Pictures at a time; by device when left out.")]
@@ -73,15 +64,6 @@ Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, 
 Draws = Annotated[int, typer.Option(min=1, help="Bootstrap draws.")]
 Manifest = Annotated[str, typer.Option(help="Manifest file, or a name in the catalog.")]
 ManifestName = Annotated[str, typer.Argument(help="Manifest file, or a name in the catalog.")]
-MaxMegapixels = Annotated[
-    float | None,
-    typer.Option(
-        min=0.000001,
-        callback=_set_pixel_limit,
-        envvar="NATURAL_TRACES_MAX_MEGAPIXELS",
-        help="Largest image that is decoded; 250 by default.",
-    ),
-]
 Root = Annotated[Path | None, typer.Option(help="Folder of the manifest's relative paths; its own folder by default.")]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of everything random.")]
 Settings = Annotated[list[str] | None, typer.Option("--set", help="entry=value: replace one of the configuration.")]
@@ -163,7 +145,6 @@ def only_writer(file: Path) -> Iterator[None]:
 
 @contextmanager
 def _held(lock: Path, what: Path) -> Iterator[None]:
-    import os
 
     from filelock import FileLock, Timeout
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from helpers.cli import Status
-from helpers.cli.common import AsJson, ManifestName, MaxMegapixels, Root, Seed, group, print_json, print_table
+from helpers.cli.common import AsJson, ManifestName, OnError, OnErrorStop, Root, Seed, group, print_json, print_table
 from helpers.errors import printable
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ Out = Annotated[Path, typer.Option(help="CSV file to write.")]
 By = Annotated[str, typer.Option(help="What stays on one side: auto, source, image, or a column.")]
 TestOnly = Annotated[bool, typer.Option("--test-only", help="Put everything into test.")]
 Fast = Annotated[bool, typer.Option("--fast", help="Read headers alone: no damage, no near-duplicates.")]
-OnError = Annotated[str, typer.Option(help="stop at a file that cannot be used, or skip and list it.")]
 Generator = Annotated[str, typer.Option(help="What made the fakes for which nothing else tells.")]
 Licence = Annotated[str, typer.Option(help="Terms of all files.")]
 Origin = Annotated[str, typer.Option(help="Origin of all files.")]
@@ -52,18 +51,17 @@ def folder(
     by: By = "auto",
     test_only: TestOnly = False,
     fast: Fast = False,
-    on_error: OnError = "stop",
+    on_error: OnErrorStop = OnError.STOP,
     generator: Generator = "",
     seed: Seed = 0,
     licence: Licence = "not stated",
     origin: Origin = "not stated",
-    max_megapixels: MaxMegapixels = None,
     as_json: AsJson = False,
 ) -> None:
     """Build a manifest from a folder and split it; paths count from the folder. Every image is decoded once."""
     from helpers.data.collect import Collecting, collect_folder
 
-    options = Collecting(seed, licence, origin, by, test_only, fast, on_error, generator)
+    options = Collecting(seed, licence, origin, by, test_only, fast, str(on_error), generator)
     _write(collect_folder(folder, options, _bar), out, as_json)
 
 
@@ -80,18 +78,17 @@ def list_(
     by: By = "auto",
     test_only: TestOnly = False,
     fast: Fast = False,
-    on_error: OnError = "stop",
+    on_error: OnErrorStop = OnError.STOP,
     generator: Generator = "",
     seed: Seed = 0,
     licence: Licence = "not stated",
     origin: Origin = "not stated",
-    max_megapixels: MaxMegapixels = None,
     as_json: AsJson = False,
 ) -> None:
     """Build a manifest from a list in CSV: labels as 0 and 1, real and fake, nature and ai, in any case of letters."""
     from helpers.data.collect import Collecting, collect_list, parse_columns
 
-    options = Collecting(seed, licence, origin, by, test_only, fast, on_error, generator, parse_columns(columns))
+    options = Collecting(seed, licence, origin, by, test_only, fast, str(on_error), generator, parse_columns(columns))
     _write(collect_list(path, root, options, _bar), out, as_json)
 
 

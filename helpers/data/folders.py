@@ -21,28 +21,20 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from helpers.data.images import ImageError, read_bytes
+from helpers.data.inputs import ENDINGS, is_hidden, looks_like_image
 from helpers.data.opening import format_of
 from helpers.data.tables import ManifestError
 
 __all__ = [
     "EXPECTED",
     "SPLIT_FOLDERS",
-    "SUFFIXES",
     "Found",
     "LeftOut",
     "Place",
     "find_images",
-    "is_hidden",
     "read_layout",
 ]
 
-SUFFIXES = frozenset(
-    (
-        ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff", ".ppm", ".pgm",
-        ".pbm", ".pnm", ".jp2", ".j2k", ".jpx", ".avif", ".heic", ".heif",
-    )
-)  # fmt: skip
-"""Endings, in lower case, of files that are meant as images: one that cannot be read is an error."""
 SPLIT_FOLDERS = {
     "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test",
     "testing": "test",
@@ -61,13 +53,6 @@ _CLASSES = frozenset(
     )
 )  # fmt: skip
 """Classes of ForenSynths: `car/0_real` in a folder `stylegan` is a class, `biggan/0_real` is a generator."""
-_NOT_MEANT = frozenset(
-    ("__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "@eadir", "$recycle.bin", "system volume information")
-)
-_SIGNATURES = (
-    b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"P1", b"P2", b"P3", b"P4",
-    b"P5", b"P6", b"\0\0\0\x0cjP", b"\xff\x4f\xff\x51",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -94,11 +79,6 @@ class Found:
 
     files: list[str] = field(default_factory=list)
     left_out: list[LeftOut] = field(default_factory=list)
-
-
-def is_hidden(name: str) -> bool:
-    """Tell whether a file or folder is hidden, or left behind by a system: `._x.png`, `Thumbs.db`, `__MACOSX`."""
-    return name.startswith(".") or name.lower() in _NOT_MEANT
 
 
 def find_images(folder: str | Path, only: Iterable[str] | None = None) -> Found:
@@ -163,7 +143,7 @@ def _why_no_image(path: Path) -> str:
             return "not a regular file"
     except OSError:
         return "a broken link" if path.is_symlink() else "cannot be read"
-    if path.suffix.lower() in SUFFIXES or _holds_image(path):
+    if path.suffix.lower() in ENDINGS or _holds_image(path):
         return ""
     return f"not an image ({path.suffix or 'no ending'})"
 
@@ -171,11 +151,8 @@ def _why_no_image(path: Path) -> str:
 def _holds_image(path: Path) -> bool:
     """Tell by its content whether a file is an image; only files that begin like one are read whole."""
     try:
-        with path.open("rb") as file:
-            head = file.read(16)
-        like = head.startswith(_SIGNATURES) or head[8:12] == b"WEBP" or head[4:8] == b"ftyp"
-        return like and format_of(read_bytes(path)) is not None
-    except (OSError, ImageError):
+        return looks_like_image(str(path)) and format_of(read_bytes(path)) is not None
+    except ImageError:
         return False
 
 

@@ -11,19 +11,35 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-__all__ = ["Inputs", "find_inputs", "is_hidden", "looks_like_image", "read_list", "walk"]
+__all__ = ["ENDINGS", "Inputs", "find_inputs", "is_hidden", "looks_like_image", "read_list", "walk"]
 
-_ENDINGS = frozenset(
+ENDINGS = frozenset(
     (
         *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".gif", ".bmp", ".dib"),
-        *(".tif", ".tiff", ".ppm", ".pgm", ".jp2", ".j2k", ".avif", ".heic", ".heif"),
+        *(".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".jpx", ".avif", ".heic", ".heif"),
     )
 )
+"""Endings, in lower case, of files that are meant as images: one that cannot be read is an error."""
 _STARTS = (
-    *(b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM", b"II*\x00", b"MM\x00*", b"P5", b"P6"),
+    *(
+        b"\xff\xd8\xff",
+        b"\x89PNG\r\n\x1a\n",
+        b"GIF8",
+        b"BM",
+        b"II*\x00",
+        b"MM\x00*",
+        b"P1",
+        b"P2",
+        b"P3",
+        b"P4",
+        b"P5",
+        b"P6",
+    ),
     *(b"\x00\x00\x00\x0cjP  ", b"\xff\x4f\xff\x51"),
 )
-_SERVICE_NAMES = frozenset(("__MACOSX", "Thumbs.db", "desktop.ini", "@eaDir"))
+_SERVICE_NAMES = frozenset(
+    ("__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "@eadir", "$recycle.bin", "system volume information")
+)
 
 
 @dataclass
@@ -113,12 +129,12 @@ def walk(folder: str, left_out: Counter[str] | None = None) -> Iterator[str]:
 
 def is_hidden(name: str) -> bool:
     """Tell whether a file or folder belongs to the system or to a program, such as `._x.png` or `__MACOSX`."""
-    return name.startswith(".") or name in _SERVICE_NAMES
+    return name.startswith(".") or name.lower() in _SERVICE_NAMES
 
 
 def looks_like_image(path: str) -> bool:
     """Tell whether a file has the ending of an image, or begins like one."""
-    if Path(path).suffix.lower() in _ENDINGS:
+    if Path(path).suffix.lower() in ENDINGS:
         return True
     try:
         if not os.path.isfile(path):  # noqa: PTH113
