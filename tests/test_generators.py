@@ -119,8 +119,8 @@ class TestInterface:
 
     def test_signed_range_round_trips(self):
         values = torch.arange(256, dtype=torch.uint8)
-        assert torch.equal(base.to_uint8(base.to_signed(values)), values)
-        assert base.to_uint8(torch.tensor([-3.0, 3.0])).tolist() == [0, 255]
+        assert torch.equal(base.from_signed(base.to_signed(values)), values)
+        assert base.from_signed(torch.tensor([-3.0, 3.0])).tolist() == [0, 255]
 
     def test_noise_is_standard_normal_and_its_own_per_image(self):
         noise = NoiseSource(0, range(16))
@@ -517,7 +517,7 @@ class TestQuality:
         features = quality.patch_statistics(some_crops)
         assert features.shape == (6, 41)
         assert np.isfinite(features).all()
-        blurred = base.to_uint8(blocks.blur(base.to_signed(some_crops)))
+        blurred = base.from_signed(blocks.blur(base.to_signed(some_crops)))
         assert (quality.patch_statistics(blurred)[:, 9:14] < features[:, 9:14]).all()
         assert np.allclose(features[:, 32:35], some_crops.double().mean(dim=(2, 3)) / 255)
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from helpers.data.catalog import photographs
-from helpers.data.images import read_image
+from helpers.data.images import read_image, to_uint8
 from helpers.data.manifest import resolve
 
 SCALES = {2: 0.25, 4: 0.75}
@@ -71,7 +71,7 @@ def area_downscale(img: Tensor, factor: int) -> Tensor:
     """
     height, width = img.shape[1] // factor, img.shape[2] // factor
     blocks = img[:, : height * factor, : width * factor].reshape(3, height, factor, width, factor)
-    return blocks.float().mean(dim=(2, 4)).round().to(torch.uint8)
+    return to_uint8(blocks.float().mean(dim=(2, 4)))
 
 
 def zoo_photographs(split: str) -> list[Photograph]:

@@ -41,6 +41,7 @@ from helpers.data.opening import FORMATS, MAX_MEGAPIXELS, ImageError, opened
 
 __all__ = [
     "FORMATS",
+    "LUMA_WEIGHTS",
     "MAX_FILE_BYTES",
     "MAX_MEGAPIXELS",
     "SUBSAMPLINGS",
@@ -62,6 +63,7 @@ __all__ = [
     "read_image",
     "to_float",
     "to_pil",
+    "to_uint8",
 ]
 
 Image = Tensor
@@ -84,7 +86,8 @@ _TURNS: dict[int, Callable[[Tensor], Tensor]] = {  # EXIF orientation: where row
     7: lambda img: img.transpose(1, 2).flip(1, 2),
     8: lambda img: img.transpose(1, 2).flip(1),
 }
-_LUMINANCE_WEIGHTS = (0.299, 0.587, 0.114)
+LUMA_WEIGHTS = (0.299, 0.587, 0.114)
+"""Shares of red, green and blue in the luma (ITU-R BT.601)."""
 _BLOCKS = {"exif": "exif", "icc_profile": "icc", "xmp": "xmp", "comment": "comment", "photoshop": "photoshop"}
 # What Pillow reports of the encoding itself; any other key of a picture's `info` is text that somebody attached.
 _PLAIN_KEYS = frozenset(
@@ -492,6 +495,18 @@ def to_float(img: Image) -> Tensor:
     return img.to(torch.float32) / 255.0
 
 
+def to_uint8(values: Tensor) -> Image:
+    """Round grey levels to bytes; what lies outside 0..255 is clipped.
+
+    Args:
+        values: Any shape, floating point, in units of grey levels.
+
+    Returns:
+        uint8, same shape.
+    """
+    return values.round().clamp(0, 255).to(torch.uint8)
+
+
 def luminance(img: Tensor) -> Tensor:
     """Weigh the channels to luma, `Y = 0.299 R + 0.587 G + 0.114 B`.
 
@@ -509,5 +524,5 @@ def luminance(img: Tensor) -> Tensor:
     if img.ndim < 3 or img.shape[-3] != 3:
         raise ImageError("<tensor>", f"needs (..., 3, H, W), got {tuple(img.shape)}")
     values = img if img.is_floating_point() else to_float(img)
-    weights = torch.tensor(_LUMINANCE_WEIGHTS, dtype=values.dtype, device=values.device)
+    weights = torch.tensor(LUMA_WEIGHTS, dtype=values.dtype, device=values.device)
     return torch.einsum("...chw,c->...hw", values, weights)

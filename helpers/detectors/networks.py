@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
+from helpers.data.images import LUMA_WEIGHTS
 from helpers.detectors.linear import Whitening
 from helpers.errors import NaturalTracesError
 from helpers.statistics.cooccurrence import WIDTH, cooccurrences
@@ -39,7 +40,6 @@ __all__ = [
 
 TRUNCATION = 4.0
 """Grey levels beyond which a residual is softly cut: edges of objects must not drown the grain."""
-_LUMA = (0.299, 0.587, 0.114)
 
 
 class NetworkError(NaturalTracesError):
@@ -89,7 +89,7 @@ class InputView(nn.Module):
             raise NetworkError(f"{kind}: no such view (known: {', '.join(INPUT_CHANNELS)})")
         self.kind, self.channels = kind, INPUT_CHANNELS[kind]
         self.register_buffer("bank", high_pass_bank(), persistent=False)
-        self.register_buffer("luma", torch.tensor(_LUMA).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("luma", torch.tensor(LUMA_WEIGHTS).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
         """(n, 3, H, W), uint8 or float 0..255 -> float32 (n, channels, H, W), about -1..1."""

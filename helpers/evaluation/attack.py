@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from helpers.data.images import to_float
+from helpers.data.images import to_float, to_uint8
 from helpers.pixels.perturbations import RobustnessError
 
 __all__ = ["Attack", "pgd_attack"]
@@ -73,7 +73,7 @@ def pgd_attack(
     moved = (original + box * start).clamp(low, high)
     for _ in range(steps):
         moved = (moved + sign * step * _gradient(logit, moved).sign()).clamp(low, high)
-    rounded = (moved * 255).round().to(torch.uint8)
+    rounded = to_uint8(255 * moved)
     before, after = _logits(logit, original), _logits(logit, to_float(rounded))
     better = sign * (after - before) > 0
     kept = torch.where(better[:, None, None, None], rounded, images)

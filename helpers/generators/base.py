@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from helpers.data.images import to_uint8
+
 CHUNK = 16
 """Images are always made sixteen at a time: a sum may be ordered differently in a batch of another size."""
 
@@ -69,7 +71,7 @@ class ImageGenerator(nn.Module, ABC):
             uint8, shape (n, 3, 64, 64), RGB, on the CPU.
         """
         with evaluating(self), torch.inference_mode():
-            parts = [to_uint8(self.draw(NoiseSource(seed, chunk, self.device()))) for chunk in _chunks(n)]
+            parts = [from_signed(self.draw(NoiseSource(seed, chunk, self.device()))) for chunk in _chunks(n)]
         return torch.cat(parts)[:n]
 
     def resynthesise(self, crops: Tensor, seed: int) -> Tensor:
@@ -86,7 +88,7 @@ class ImageGenerator(nn.Module, ABC):
         with evaluating(self), torch.inference_mode():
             for chunk in _chunks(len(crops)):
                 images = to_signed(crops[[min(index, len(crops) - 1) for index in chunk]]).to(self.device())
-                parts.append(to_uint8(self.redraw(images, NoiseSource(seed, chunk, self.device()))))
+                parts.append(from_signed(self.redraw(images, NoiseSource(seed, chunk, self.device()))))
         return torch.cat(parts)[: len(crops)]
 
 
@@ -117,9 +119,9 @@ def to_signed(images: Tensor) -> Tensor:
     return images.float() / 127.5 - 1.0
 
 
-def to_uint8(images: Tensor) -> Tensor:
+def from_signed(images: Tensor) -> Tensor:
     """Float about -1..1 -> bytes 0..255 on the CPU, rounded to the nearest, clipped."""
-    return ((images.float() + 1.0) * 127.5).round().clamp(0, 255).to(torch.uint8).cpu()
+    return to_uint8((images.float() + 1.0) * 127.5).cpu()
 
 
 def parameter_count(module: nn.Module) -> int:

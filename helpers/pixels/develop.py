@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as tvf
 
-from helpers.data.images import Image
+from helpers.data.images import Image, to_uint8
 
 __all__ = ["develop"]
 
@@ -50,7 +50,7 @@ def develop(img: Image, generator: torch.Generator) -> Image:
     values = 255 * values
     if chosen[3]:
         values = values + NOISE * grain * torch.randn(values.shape, generator=generator)
-    return values.round().clamp(0, 255).to(torch.uint8)
+    return to_uint8(values)
 
 
 def _focused(values: Tensor, amount: float) -> Tensor:

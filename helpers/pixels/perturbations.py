@@ -18,7 +18,7 @@ from PIL import Image as PillowImage
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as transforms
 
-from helpers.data.images import Image, crop, decode, encode_jpeg, from_pil, to_float, to_pil
+from helpers.data.images import Image, crop, decode, encode_jpeg, from_pil, to_float, to_pil, to_uint8
 from helpers.errors import NaturalTracesError
 
 __all__ = [
@@ -143,7 +143,7 @@ def blur(img: Image, sigma: float) -> Image:
     if sigma == 0:
         return img.clone()
     sides = [2 * min(math.ceil(3 * sigma), side - 1) + 1 for side in (img.shape[2], img.shape[1])]
-    return _as_image(transforms.gaussian_blur(to_float(img), sides, [sigma, sigma]))
+    return to_uint8(255 * transforms.gaussian_blur(to_float(img), sides, [sigma, sigma]))
 
 
 def add_noise(img: Image, sigma: float, generator: torch.Generator) -> Image:
@@ -163,7 +163,7 @@ def add_noise(img: Image, sigma: float, generator: torch.Generator) -> Image:
         RobustnessError: Sigma is negative.
     """
     _check_sigma(sigma, "noise")
-    return _as_image(to_float(img) + sigma / 255 * torch.randn(img.shape, generator=generator))
+    return to_uint8(255 * (to_float(img) + sigma / 255 * torch.randn(img.shape, generator=generator)))
 
 
 def crop_share(img: Image, share: float, generator: torch.Generator) -> Image:
@@ -204,7 +204,7 @@ def change_gamma(img: Image, exponent: float) -> Image:
     """
     if not (math.isfinite(exponent) and exponent > 0):
         raise RobustnessError(f"the exponent must be positive, got {exponent}")
-    return _as_image(transforms.adjust_gamma(to_float(img), exponent))
+    return to_uint8(255 * transforms.adjust_gamma(to_float(img), exponent))
 
 
 # Pipelines
@@ -229,7 +229,7 @@ def screenshot(img: Image, scale: float, generator: torch.Generator) -> Image:
     """
     gains = 0.97 + 0.06 * torch.rand(3, 1, 1, generator=generator)
     share = 0.9 + 0.1 * float(torch.rand((), generator=generator))
-    shown = _as_image(to_float(resize(img, scale, "bilinear")) * gains)
+    shown = to_uint8(255 * (to_float(resize(img, scale, "bilinear")) * gains))
     return crop_share(shown, share, generator)
 
 
@@ -424,8 +424,3 @@ def _whole(value: float, name: str) -> int:
 def _check_sigma(sigma: float, name: str) -> None:
     if not (math.isfinite(sigma) and sigma >= 0):
         raise RobustnessError(f"the {name}'s sigma must not be negative, got {sigma}")
-
-
-def _as_image(values: torch.Tensor) -> Image:
-    """Round values in 0..1 to grey levels; what lies outside is clipped."""
-    return (values.clamp(0, 1) * 255).round().to(torch.uint8)

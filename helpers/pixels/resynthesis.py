@@ -14,7 +14,7 @@ from sklearn.decomposition import PCA
 from torch import Tensor
 from torch.nn import functional
 
-from helpers.data.images import Image, random_crop, to_float
+from helpers.data.images import Image, random_crop, to_float, to_uint8
 from helpers.errors import NaturalTracesError
 
 __all__ = ["PatchModel", "ResynthesisError", "fit_patch_model", "resynthesise"]
@@ -94,4 +94,4 @@ def resynthesise(img: Image, model: PatchModel, components: int = 24, stride: in
     shape, size = padded.shape[2:], model.size
     overlap = functional.fold(torch.ones_like(painted), shape, size, stride=stride)
     copy = (functional.fold(painted, shape, size, stride=stride) / overlap)[0]
-    return (copy[:, margin : margin + height, margin : margin + width].clamp(0, 1) * 255).round().to(torch.uint8)
+    return to_uint8(255 * copy[:, margin : margin + height, margin : margin + width])

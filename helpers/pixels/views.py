@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.transforms.v2 import functional as tvf
 
-from helpers.data.images import Image, decode, encode_jpeg
+from helpers.data.images import Image, decode, encode_jpeg, to_uint8
 from helpers.data.protocol import Protocol
 from helpers.pixels.resynthesis import PatchModel, fit_patch_model, resynthesise
 
@@ -33,10 +33,6 @@ def _uniform(low: float, high: float, generator: torch.Generator) -> float:
 
 def _integer(high: int, generator: torch.Generator) -> int:
     return int(torch.randint(high, (), generator=generator))
-
-
-def _to_image(values: Tensor) -> Image:
-    return values.round().clamp(0, 255).to(torch.uint8)
 
 
 def keep_traces(img: Image, generator: torch.Generator) -> Image:
@@ -59,7 +55,7 @@ def _resample(img: Image, generator: torch.Generator) -> Image:
     side, factor = img.shape[-1], _uniform(0.4, 0.8, generator)
     down, up = (_KERNELS[_integer(len(_KERNELS), generator)] for _ in range(2))
     small = _scaled(img.float()[None], max(8, round(side * factor)), down)
-    return _to_image(_scaled(small, side, up)[0])
+    return to_uint8(_scaled(small, side, up)[0])
 
 
 def _scaled(values: Tensor, side: int, kernel: str) -> Tensor:
@@ -68,13 +64,13 @@ def _scaled(values: Tensor, side: int, kernel: str) -> Tensor:
 
 
 def _blur(img: Image, generator: torch.Generator) -> Image:
-    return _to_image(tvf.gaussian_blur(img.float(), [5, 5], [_uniform(0.5, 1.2, generator)]))
+    return to_uint8(tvf.gaussian_blur(img.float(), [5, 5], [_uniform(0.5, 1.2, generator)]))
 
 
 def _median(img: Image, generator: torch.Generator) -> Image:
     """Replace each pixel by the median of its 3 x 3 neighbourhood, in part."""
     windows = F.pad(img[None].float(), (1, 1, 1, 1), mode="reflect").unfold(2, 3, 1).unfold(3, 3, 1).flatten(4)
-    return _to_image(torch.lerp(img.float(), windows.median(dim=-1).values[0], _uniform(0.5, 1.0, generator)))
+    return to_uint8(torch.lerp(img.float(), windows.median(dim=-1).values[0], _uniform(0.5, 1.0, generator)))
 
 
 def _denoise(img: Image, generator: torch.Generator) -> Image:
@@ -89,7 +85,7 @@ def _denoise(img: Image, generator: torch.Generator) -> Image:
     clean = torch.empty_like(shifted)
     clean[:, ::2, ::2], clean[:, ::2, 1::2] = mean + h + v + x, mean - h + v - x
     clean[:, 1::2, ::2], clean[:, 1::2, 1::2] = mean + h - v - x, mean - h - v + x
-    return _to_image(clean.roll((-top, -left), (1, 2)))
+    return to_uint8(clean.roll((-top, -left), (1, 2)))
 
 
 @functools.cache
@@ -113,7 +109,7 @@ def _periodic(img: Image, generator: torch.Generator) -> Image:
     side = img.shape[-1]
     pattern = gains.repeat(-(-side // period), -(-side // period))[:side, :side]
     smooth = tvf.gaussian_blur(img.float(), [3, 3], [0.6])
-    return _to_image(smooth * pattern)
+    return to_uint8(smooth * pattern)
 
 
 BREAKERS: Mapping[str, Callable[[Image, torch.Generator], Image]] = MappingProxyType(

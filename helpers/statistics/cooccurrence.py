@@ -17,13 +17,14 @@ import functools
 import torch
 from torch import Tensor
 
+from helpers.data.images import LUMA_WEIGHTS
+
 __all__ = ["KINDS", "WIDTH", "cooccurrences", "triple_kinds"]
 
 REACH = 2
 LEVELS = 2 * REACH + 1
 STEPS = (1.0, 2.0)
 SCALES = 2
-_LUMA = (0.299, 0.587, 0.114)
 _FAMILIES = (
     (("h", 0, 1), ("v", 1, 0)),
     (("h", 1, 0), ("v", 0, 1)),
@@ -72,7 +73,7 @@ def cooccurrences(images: Tensor) -> Tensor:
     Returns:
         float32 (n, 1092), on the images' device.
     """
-    weights = torch.tensor(_LUMA, device=images.device)
+    weights = torch.tensor(LUMA_WEIGHTS, device=images.device)
     luma = torch.einsum("nchw,c->nhw", images.float(), weights)
     height, width = luma.shape[1] // 2 * 2, luma.shape[2] // 2 * 2
     halved = luma[:, :height, :width].unfold(1, 2, 2).unfold(2, 2, 2).mean(dim=(3, 4))

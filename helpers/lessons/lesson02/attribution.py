@@ -22,6 +22,7 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from helpers.data.crops import draw_crops, stack, zoo_photographs
+from helpers.data.images import to_uint8
 from helpers.data.protocol import Protocol, matched_view
 from helpers.data.seeds import item_generator
 from helpers.evaluation.metrics import Interval, auc, cluster_bootstrap, wilson_interval
@@ -80,7 +81,7 @@ def shrunk_and_enlarged(images: Tensor, share: float = 0.75) -> Tensor:
     size = (round(images.shape[-2] * share), round(images.shape[-1] * share))
     small = F.interpolate(images.float(), size=size, mode="bilinear", antialias=True)
     large = F.interpolate(small, size=images.shape[-2:], mode="bicubic")
-    return large.round().clamp(0, 255).to(torch.uint8)
+    return to_uint8(large)
 
 
 POST_PROCESSING: Mapping[str, Callable[[Tensor], Tensor]] = MappingProxyType(
