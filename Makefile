@@ -21,7 +21,7 @@ export OMP_NUM_THREADS ?= 1
 export MKL_NUM_THREADS ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: course test lab lint unit notebooks refresh lock setup clean
+.PHONY: course test lab lint unit notebooks refresh lock setup clean fuzz
 .DELETE_ON_ERROR:
 
 course: $(READY)
@@ -60,6 +60,10 @@ refresh: $(READY)
 lock: $(READY)
 	$(RUN) -m pip install --quiet uv
 	$(RUN) -m uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --upgrade -o requirements.lock
+
+# For maintainers: 10,000 damaged pictures through decode, probe, manifest and score; prints the tally.
+fuzz: $(READY)
+	$(RUN) tests/mutated_images.py --count 10000
 
 clean:
 	rm -rf build .pytest_cache .mypy_cache .ruff_cache

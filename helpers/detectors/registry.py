@@ -12,17 +12,21 @@ import hashlib
 import json
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar, cast, overload
 
 import torch
+from torch import Tensor
 
+from helpers.data.files import StorageError
 from helpers.detectors.base import CARD, CARD_VERSION, WEIGHTS, Detector
 from helpers.detectors.config import DetectorConfig, DetectorError, read_values
 from helpers.evaluation.metrics import PlattScaling
-from helpers.training import load_weights
+from helpers.training import read_weights
+from helpers.training.storage import fill
 
 __all__ = [
     "BUILT_IN",
@@ -245,12 +249,25 @@ def load_detector(folder: str | Path) -> Detector:
             raise DetectorError(f"its card has version {card.get('version')}, not {CARD_VERSION}: train it anew")
         config = config_from({**card["config"], "detector": card["detector"]}, CARD)
         # All weights lie in the folder; the file that a frozen backbone came from need not be here.
+        tensors = _fitting_weights(config.without_files(), folder / WEIGHTS)
         detector = make_detector(config.without_files())
         detector.config = config
         detector.threshold = float(card["threshold"])
         detector.calibration = PlattScaling(**card["calibration"])
         detector.history = dict(card["training"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DetectorError(f"{folder}: holds no detector: {error}") from None
-    load_weights(detector, folder / WEIGHTS)
+    except StorageError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise DetectorError(f"{folder}: holds no detector: {reason}") from None
+    fill(detector, tensors, WEIGHTS)
     return detector.eval()
+
+
+def _fitting_weights(config: DetectorConfig, path: Path) -> dict[str, Tensor]:
+    """Read weights, and check that they fit the network that a card describes before memory is taken for it."""
+    tensors, _ = read_weights(path)
+    with torch.device("meta"), warnings.catch_warnings(), suppress(NotImplementedError):
+        warnings.simplefilter("ignore")  # nothing is copied, which is what is wanted
+        fill(make_detector(config), tensors, path.name)
+    return tensors
