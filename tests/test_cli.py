@@ -208,6 +208,11 @@ def modules_after(*words: str) -> set[str]:
     return set(modules)
 
 
+@pytest.mark.parametrize("words", [["zoo", "list", "--json"], ["reproduce", "--list", "--json"], ["cache", "info"]])
+def test_listings_import_nothing_heavy(words: list[str]) -> None:
+    assert not modules_after(*words) & HEAVY
+
+
 @pytest.mark.parametrize("words", ["--help", "--version"])
 def test_help_and_version_import_no_command_and_nothing_heavy(words: str) -> None:
     loaded = modules_after(words)

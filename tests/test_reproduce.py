@@ -42,6 +42,13 @@ def test_only_the_named_keys_are_compared() -> None:
     assert found.largest == pytest.approx(0.05)
 
 
+def test_what_a_report_tells_since_does_not_disagree_with_an_older_record() -> None:
+    old, new = {"ap": 0.5}, {"ap": 0.5, "photo_sources": [{"images": 3}]}
+    assert compare(old, new, Band()).agrees
+    assert not compare(new, old, Band()).agrees
+    assert not compare(new, {"ap": 0.5, "photo_sources": [{"images": 4}]}, Band()).agrees
+
+
 def test_nothing_compared_is_no_agreement() -> None:
     assert not compare({"a": "text"}, {"a": "text"}, Band()).agrees
 

@@ -18,6 +18,10 @@ from helpers.detectors.ntf.stage1_losses import (
 )
 
 
+def test_an_embedding_that_has_diverged_has_no_rank() -> None:
+    assert math.isnan(effective_rank(torch.tensor([[1.0, float("nan")], [0.0, 1.0]])))
+
+
 def unit(rows: int, dimensions: int, seed: int) -> torch.Tensor:
     generator = torch.Generator().manual_seed(seed)
     return functional.normalize(torch.randn(rows, dimensions, generator=generator, dtype=torch.float64), dim=1)

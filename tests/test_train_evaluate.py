@@ -203,6 +203,7 @@ def test_compare_two_detectors(trained: list[Path], table: Path, capsys: pytest.
         (("--set", "detector=oracle"), "oracle: no such detector"),
         (("--set", "backbone=oracle"), "oracle: neither tracenet"),
         (("--set", "view=sepia"), "sepia: no such view"),
+        (("--set", "learning_rate=1e30"), "the last good checkpoint is kept"),
         (("--set", "size=64"), "56 x 56 pixels are fewer than the 64 x 64 needed, like 23 more"),
     ],
 )

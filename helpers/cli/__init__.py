@@ -109,6 +109,8 @@ def _run(arguments: list[str] | None) -> object:
         _fail(str(error))
     except BrokenPipeError:
         raise
+    except MemoryError:
+        _fail("not enough memory")
     except OSError as error:
         _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
     except Exception as error:
@@ -117,6 +119,8 @@ def _run(arguments: list[str] | None) -> object:
             raise SystemExit(Status.FAILED) from None
         if type(error).__name__ == "Abort":
             _fail("interrupted")
+        if type(error).__name__ == "OutOfMemoryError":  # torch's, of a GPU
+            _fail("not enough memory on the GPU; try a smaller --batch, or --device cpu")
         if not hasattr(error, "format_message"):  # a mistake of ours, not one in the command line
             raise
         _fail(error.format_message() or "see --help")

@@ -31,14 +31,14 @@ def detector(
     """Time scoring of PNG images (decoding and network apart) and training (with and without the cost of input)."""
     import torch
 
-    from helpers.data.places import shipped
+    from helpers.api import detector_folder
     from helpers.detectors.config import config_path
     from helpers.detectors.ntf.detector import NaturalTraceConfig
     from helpers.detectors.registry import load_detector, read_config
     from helpers.detectors.speed import measure_speed
 
     chosen = read_config(config_path(config), NaturalTraceConfig)
-    judge = load_detector(detector or shipped("detectors", SHIPPED))
+    judge = load_detector(detector_folder(detector))
     rows = measure_speed(judge, chosen, images=images, side=side, steps=steps, processes=processes)
     head = {
         "detector": judge.name,

@@ -32,7 +32,7 @@ KEPT = ("path", "label", "generator", "family", "source", "track", "tier", "grou
 
 def evaluate(
     detector: Annotated[
-        list[Path], typer.Option(help="Folder of a trained detector; repeated: runs (seeds) of one detector.")
+        list[Path], typer.Option(help="Folder of a trained detector, or name of a shipped one; repeated: runs (seeds).")
     ],
     manifest: Manifest = "benchmark",
     root: Root = None,
@@ -56,6 +56,7 @@ def evaluate(
     Then the false-positive rate of each photo source, and with --pair how often the generated one of a pair has the
     higher score.
     """
+    from helpers.api import detector_folder
     from helpers.data.select import load_rows
     from helpers.detectors.config import SMALLEST
     from helpers.detectors.registry import load_detector
@@ -66,11 +67,10 @@ def evaluate(
     df, place = load_rows(manifest, root, where)
     df = df if split == "all" else df[df["split"] == split].reset_index(drop=True)
     _check(df, split, cluster, pair, scores)
-    detectors, rivals = ([load_detector(folder) for folder in folders] for folders in (detector, against or []))
+    folders, rival_folders = ([detector_folder(one) for one in which] for which in (detector, against or []))
+    detectors, rivals = ([load_detector(folder) for folder in one] for one in (folders, rival_folders))
     df, refused = readable_rows(df, place, on_error, SMALLEST)
-    tables, others = (
-        [cached_table(folder, df, place, jpeg) for folder in folders] for folders in (detector, against or [])
-    )
+    tables, others = ([cached_table(folder, df, place, jpeg) for folder in one] for one in (folders, rival_folders))
     if scores is not None:
         _write_scores(tables, scores)
     histories = [one.history for one in (*detectors, *rivals)]  # what any of them saw is unseen by none

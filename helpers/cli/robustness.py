@@ -30,7 +30,7 @@ app = group("What a detector keeps under perturbations.")
 
 @app.command()
 def sweep(
-    detector: Annotated[Path, typer.Argument(help="Folder of a trained detector.")],
+    detector: Annotated[Path, typer.Argument(help="Folder of a trained detector, or name of a shipped one.")],
     manifest: Annotated[str, typer.Option(help="zoo, or a manifest file, or a name in the catalog.")] = "zoo",
     root: Root = None,
     where: Where = None,
@@ -45,6 +45,7 @@ def sweep(
     as_json: AsJson = False,
 ) -> None:
     """Score perturbed images, and report AP and accuracy at the stored threshold with 95 % intervals."""
+    from helpers.api import detector_folder
     from helpers.data.images import read_image
     from helpers.data.manifest import resolve
     from helpers.data.readable import Refused
@@ -56,6 +57,7 @@ def sweep(
     from helpers.lessons.lesson07 import study
     from helpers.pixels.perturbations import PERTURBATIONS
 
+    detector = detector_folder(detector)
     one = load_detector(detector)
     if manifest == "zoo":
         zoo = zoo_set(split)

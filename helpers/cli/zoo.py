@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from helpers.cli.common import AsJson, Draws, group, kept_on_interrupt, only_run, print_json, tell
+from helpers.cli.common import AsJson, Draws, group, kept_on_interrupt, only_run, print_json, print_rows, tell
 from helpers.errors import NaturalTracesError
 
 if TYPE_CHECKING:
@@ -37,12 +37,14 @@ def _print(table: "pd.DataFrame", as_json: bool) -> None:
 @app.command("list")
 def list_generators(as_json: AsJson = False) -> None:
     """List the twelve generators."""
-    import pandas as pd
+    from helpers.generators.roster import ROSTER
 
-    from helpers.generators.recipes import RECIPES
-
-    rows = [(r.name, r.family, r.title, r.enlarges, r.paper) for r in RECIPES.values()]
-    _print(pd.DataFrame(rows, columns=["name", "family", "title", "enlarges by", "follows"]), as_json)
+    heads = ("name", "family", "title", "enlarges by", "follows")
+    rows = [(one.name, one.family, one.title, one.enlarges, one.paper) for one in ROSTER.values()]
+    if as_json:
+        print_json([dict(zip(heads, row, strict=True)) for row in rows])
+        return
+    print_rows(heads, rows, width=150)
 
 
 @app.command()

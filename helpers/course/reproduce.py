@@ -150,6 +150,10 @@ class Comparison:
         return self.compared > 0 and not self.outside
 
 
+LATER = ("photo_sources", "pairs")
+"""Entries of a report that older records lack."""
+
+
 def compare(old: Mapping[str, Any], new: Mapping[str, Any], band: Band) -> Comparison:
     """Set a result beside the recorded one.
 
@@ -159,8 +163,10 @@ def compare(old: Mapping[str, Any], new: Mapping[str, Any], band: Band) -> Compa
         band: What is compared, and how near it must come.
 
     Returns:
-        The comparison; a number that is not a number on one side alone is outside.
+        The comparison; a number that is not a number on one side alone is outside. What `evaluate` reports since the
+        record was made (`LATER`) is left out where the record lacks it.
     """
+    new = {name: value for name, value in new.items() if name in old or name not in LATER}
     before, after = ({name: value for name, value in numbers(side).items() if band.covers(name)} for side in (old, new))
     gaps = {name: _gap(before[name], after[name]) for name in before.keys() & after.keys()}
     apart = {name for name, gap in gaps.items() if gap > band.tolerance} | (before.keys() ^ after.keys())

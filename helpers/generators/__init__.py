@@ -13,14 +13,18 @@
 | blocks | upsampling in five ways, residual blocks, attention, the small U-Net |
 | gans, tasks | the generators that learn against a critic, and the game |
 | diffusion, transformer, latent | the processes that take noise away, and their networks |
-| recipes, training | the twelve by name, and their training |
+| roster, recipes, training | the twelve by name, how they are built, and their training |
 | crops, quality, release | the crops that they learn from, how near they come, what ships |
 """
 
-from helpers.data.crops import Crop, draw_crops, stack, zoo_photographs
-from helpers.generators.base import ImageGenerator, NoiseSource, parameter_count
-from helpers.generators.recipes import RECIPES, GeneratorError, Recipe, build, recipe
-from helpers.generators.release import load, zoo_crops, zoo_images
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from helpers.data.crops import Crop, draw_crops, stack, zoo_photographs
+    from helpers.generators.base import ImageGenerator, NoiseSource, parameter_count
+    from helpers.generators.recipes import RECIPES, GeneratorError, Recipe, build, recipe
+    from helpers.generators.release import load, zoo_crops, zoo_images
 
 __all__ = [
     "RECIPES",
@@ -39,3 +43,19 @@ __all__ = [
     "zoo_images",
     "zoo_photographs",
 ]
+
+_HOMES = {
+    "helpers.data.crops": ("Crop", "draw_crops", "stack", "zoo_photographs"),
+    "helpers.generators.base": ("ImageGenerator", "NoiseSource", "parameter_count"),
+    "helpers.generators.recipes": ("RECIPES", "GeneratorError", "Recipe", "build", "recipe"),
+    "helpers.generators.release": ("load", "zoo_crops", "zoo_images"),
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import a name when it is first used, so that a listing of the zoo needs no torch."""
+    for home, names in _HOMES.items():
+        if name in names:
+            value = globals()[name] = getattr(import_module(home), name)
+            return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

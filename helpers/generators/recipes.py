@@ -32,6 +32,7 @@ from helpers.generators.gans import (
     TransposedGenerator,
 )
 from helpers.generators.latent import Autoencoder, LatentDiffusionGenerator
+from helpers.generators.roster import ROSTER
 from helpers.generators.tasks import (
     AdversarialTask,
     DiffusionTask,
@@ -73,6 +74,12 @@ class Recipe:
     config: FitConfig = field(default_factory=lambda: FitConfig(steps=1, batch_size=1))
 
 
+def _recipe(name: str, build: Callable[[], Any], task: Callable[[Any], ZooTask], config: FitConfig) -> Recipe:
+    """Add to a member of the roster how it is built and trained."""
+    member = ROSTER[name]
+    return Recipe(name, member.title, member.family, member.enlarges, member.paper, build, task, config)
+
+
 def _config(steps: int) -> FitConfig:
     return FitConfig(
         steps=steps, batch_size=16, precision="bf16-mixed", channels_last=True, checkpoint_every=250, log_every=25
@@ -90,44 +97,28 @@ def _pixel_diffusion(
 
 
 _RECIPES = (
-    Recipe(
+    _recipe(
         "dcgan",
-        "DCGAN",
-        "gan",
-        "transposed convolution",
-        "Radford, Metz, Chintala 2016, arXiv 1511.06434",
         TransposedGenerator,
         _game(GameRules("non-saturating"), norm="spectral"),
         _config(4000),
     ),
-    Recipe(
+    _recipe(
         "wgan_gp",
-        "WGAN-GP",
-        "gan",
-        "nearest neighbour, convolution",
-        "Gulrajani et al. 2017, arXiv 1704.00028",
         NearestGenerator,
         _game(
             GameRules("wasserstein", betas=(0.0, 0.9), penalty="gradient", penalty_weight=10.0, critic_turns=2),
         ),
         _config(2500),
     ),
-    Recipe(
+    _recipe(
         "lsgan",
-        "LSGAN",
-        "gan",
-        "bilinear, convolution",
-        "Mao et al. 2017, arXiv 1611.04076",
         BilinearGenerator,
         _game(GameRules("least-squares"), norm="spectral"),
         _config(2500),
     ),
-    Recipe(
+    _recipe(
         "style",
-        "Style-modulated GAN",
-        "gan",
-        "nearest neighbour and blur, modulated convolution",
-        "Karras et al. 2020, arXiv 1912.04958",
         StyleGenerator,
         _game(
             GameRules(
@@ -140,82 +131,50 @@ _RECIPES = (
         ),
         _config(2500),
     ),
-    Recipe(
+    _recipe(
         "shuffle",
-        "Sub-pixel GAN with self-attention",
-        "gan",
-        "sub-pixel shuffle",
-        "Zhang et al. 2019, arXiv 1805.08318; Shi et al. 2016, arXiv 1609.05158",
         ShuffleGenerator,
         _game(GameRules("hinge", betas=(0.0, 0.9)), norm="spectral"),
         _config(2500),
     ),
-    Recipe(
+    _recipe(
         "translation",
-        "Image-to-image GAN",
-        "gan",
-        "transposed convolution with skips, from a sketch",
-        "Isola et al. 2017, arXiv 1611.07004",
         TranslationGenerator,
         lambda generator: TranslationTask(generator, Critic(channels=7, widths=(32, 64, 96), patches=True)),
         _config(1500),
     ),
-    Recipe(
+    _recipe(
         "ddpm",
-        "DDPM",
-        "diffusion",
-        "U-Net, nearest neighbour, convolution",
-        "Ho, Jain, Abbeel 2020, arXiv 2006.11239",
         _pixel_diffusion(NoisePrediction, "nearest", 50, 0.2),
         DiffusionTask,
         _config(2500),
     ),
-    Recipe(
+    _recipe(
         "cosine",
-        "Cosine schedule, velocity prediction",
-        "diffusion",
-        "U-Net, sub-pixel shuffle",
-        "Nichol, Dhariwal 2021, arXiv 2102.09672; Salimans, Ho 2022, arXiv 2202.00512",
         _pixel_diffusion(lambda: VelocityPrediction(shift=2.0), "shuffle", 30, 0.2),
         DiffusionTask,
         _config(2500),
     ),
-    Recipe(
+    _recipe(
         "edm",
-        "EDM",
-        "diffusion",
-        "U-Net, nearest neighbour and blur, convolution",
-        "Karras et al. 2022, arXiv 2206.00364",
         _pixel_diffusion(Preconditioned, "blurred", 18, 0.35),
         DiffusionTask,
         _config(2500),
     ),
-    Recipe(
+    _recipe(
         "flow",
-        "Rectified flow",
-        "diffusion",
-        "U-Net, transposed convolution",
-        "Liu, Gong, Liu 2023, arXiv 2209.03003",
         _pixel_diffusion(RectifiedFlow, "transposed", 30, 0.4),
         DiffusionTask,
         _config(2500),
     ),
-    Recipe(
+    _recipe(
         "dit",
-        "Diffusion transformer",
-        "diffusion",
-        "patches of 8 x 8 pixels, linear",
-        "Peebles, Xie 2023, arXiv 2212.09748",
         lambda: DiffusionGenerator(DiffusionTransformer(), VelocityPrediction(shift=2.0), steps=40, redraw_start=0.2),
         DiffusionTask,
         _config(4000),
     ),
-    Recipe(
+    _recipe(
         "latent",
-        "Latent diffusion",
-        "diffusion",
-        "decoder, nearest neighbour, convolution",
-        "Rombach et al. 2022, arXiv 2112.10752",
         lambda: LatentDiffusionGenerator(
             Autoencoder(),
             UNet(channels=4, widths=(40, 48), blocks=(2, 1)),

@@ -111,10 +111,13 @@ def effective_rank(embedding: Tensor) -> float:
         embedding: float (N, D), N at least 2; it is centred first.
 
     Returns:
-        A number from 1 to min(N - 1, D); 1.0 for a total collapse. Falling towards 1 in training is the collapse alarm.
+        A number from 1 to min(N - 1, D); 1.0 for a total collapse; NaN where an entry is no finite number. Falling
+        towards 1 in training is the collapse alarm.
 
     Source: Roy and Vetterli, "The effective rank", EUSIPCO 2007.
     """
+    if not embedding.isfinite().all():
+        return float("nan")
     values = torch.linalg.svdvals((embedding - embedding.mean(dim=0)).double())
     if float(values.sum()) < 1e-9:
         return 1.0
