@@ -44,18 +44,21 @@ __all__ = [
     "zoo_photographs",
 ]
 
+_CROPS = ("Crop", "draw_crops", "stack", "zoo_photographs")
 _HOMES = {
-    "helpers.data.crops": ("Crop", "draw_crops", "stack", "zoo_photographs"),
-    "helpers.generators.base": ("ImageGenerator", "NoiseSource", "parameter_count"),
-    "helpers.generators.recipes": ("RECIPES", "GeneratorError", "Recipe", "build", "recipe"),
-    "helpers.generators.release": ("load", "zoo_crops", "zoo_images"),
+    "base": ("ImageGenerator", "NoiseSource", "parameter_count"),
+    "recipes": ("RECIPES", "GeneratorError", "Recipe", "build", "recipe"),
+    "release": ("load", "zoo_crops", "zoo_images"),
 }
 
 
 def __getattr__(name: str) -> object:
     """Import a name when it is first used, so that a listing of the zoo needs no torch."""
+    if name in _CROPS:
+        from helpers.data import crops
+
+        return getattr(crops, name)
     for home, names in _HOMES.items():
         if name in names:
-            value = globals()[name] = getattr(import_module(home), name)
-            return value
+            return getattr(import_module(f"helpers.generators.{home}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
