@@ -73,8 +73,11 @@ def cooccurrences(images: Tensor) -> Tensor:
     Returns:
         float32 (n, 1092), on the images' device.
     """
-    weights = torch.tensor(LUMA_WEIGHTS, device=images.device)
-    luma = torch.einsum("nchw,c->nhw", images.float(), weights)
+    # Term by term: a matrix product adds in an order that hangs on batch, layout and processor, and a last digit
+    # decides where a residual lies between two levels, as it does wherever neighbours differ by one grey level.
+    planes = images.float().unbind(dim=1)
+    red, green, blue = (plane * weight for plane, weight in zip(planes, LUMA_WEIGHTS, strict=True))
+    luma = red + green + blue
     height, width = luma.shape[1] // 2 * 2, luma.shape[2] // 2 * 2
     halved = luma[:, :height, :width].unfold(1, 2, 2).unfold(2, 2, 2).mean(dim=(3, 4))
     kinds = triple_kinds().to(images.device)

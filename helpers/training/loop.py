@@ -70,6 +70,9 @@ def fit(task: Task, dataset: Dataset[Any], config: FitConfig, out: Path, *, resu
         outcome = _launch(fabric, (task, steps, asdict(config), out, resume))  # Fabric takes no frozen dataclass
     state = read_state(out / CHECKPOINT_NAME)
     fill(task, state["task"], CHECKPOINT_NAME)  # spawned processes trained copies of the task
+    if config.channels_last:
+        # As loaded weights lie: another layout is another order of additions, and so another last digit of a score.
+        task.to(memory_format=torch.contiguous_format)
     task.eval()
     return FitResult(task=task, log=out / LOG_NAME, checkpoint=out / CHECKPOINT_NAME, **outcome)
 
