@@ -1,16 +1,18 @@
 """Training examples: in balance, functions of (seed, epoch, index), photographs alone where no fake may be seen."""
 
+import hashlib
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 from scipy.stats import chisquare
 from tiny_images import in_memory, made_up
 
-from helpers.data.image_set import ImageSet, TrainingDataError
+from helpers.data.image_set import ImageSet, Pictures, PixelCache, TrainingDataError
 from helpers.data.images import encode_png
 from helpers.detectors import crops as training_data
 from helpers.detectors.crops import Augmentation, BalancedCrops, PhotographViews
@@ -251,3 +253,59 @@ def test_all_four_views_take_the_same_last_step(monkeypatch: pytest.MonkeyPatch)
 def test_one_photograph_is_too_few() -> None:
     with pytest.raises(TrainingDataError, match="two photographs"):
         PhotographViews(flat([1, 2, 3], [real("s"), fake("g"), fake("g")]), PLAIN)
+
+
+# ----------------------------------------------------------------------------------------------------------- memory
+
+
+def test_decoded_images_never_take_more_than_the_limit(tmp_path: Path) -> None:
+    """As for 2,000 pictures of 12 megapixels, which would take 72 GB: most must be decoded anew."""
+    rows, one = [], 3 * 40 * 40
+    for number in range(12):
+        (tmp_path / f"{number}.png").write_bytes(encode_png(torch.full((3, 40, 40), number, dtype=torch.uint8)))
+        rows.append({"path": f"{number}.png", **real("s")})
+    found = ImageSet(pd.DataFrame(rows), tmp_path, cache=PixelCache(3 * one))
+    half = found.subset(np.arange(0, 12, 2))
+    for _ in range(2):
+        for number in range(12):
+            assert int(found.image(number)[0, 0, 0]) == number
+            assert int(half.image(number // 2)[0, 0, 0]) == number // 2 * 2
+            assert found.cache.bytes <= 3 * one
+            assert found.cache.bytes == sum(img.nbytes for img in found.cache._images.values())
+    assert half.cache is found.cache
+
+
+def test_the_images_that_were_used_last_are_kept() -> None:
+    made: list[str] = []
+
+    def image(name: str) -> torch.Tensor:
+        made.append(name)
+        return torch.zeros(3, 10, 10, dtype=torch.uint8)
+
+    cache = PixelCache(2 * 300)
+    for name in "abacab":
+        cache.get(name, lambda name=name: image(name))
+    assert made == ["a", "b", "c", "b"]
+    assert PixelCache(0).get("a", lambda: image("large")).shape == (3, 10, 10)
+
+
+def test_pictures_are_a_sequence_that_is_decoded_on_demand(tmp_path: Path) -> None:
+    images = made_up()
+    pictures = Pictures(images)
+    assert len(pictures) == len(images)
+    assert torch.equal(pictures[3], images.image(3))
+    assert torch.equal(pictures[-1], images.image(len(images) - 1))
+    assert all(torch.equal(left, right) for left, right in zip(pictures, images.images(), strict=True))
+    assert len(pictures[2:5]) == 3
+    with pytest.raises(IndexError):
+        pictures[len(images)]
+
+
+def test_content_is_that_of_the_bytes_or_of_the_pixels(tmp_path: Path) -> None:
+    img = torch.arange(3 * 40 * 40).reshape(3, 40, 40).to(torch.uint8)
+    (tmp_path / "a.png").write_bytes(encode_png(img))
+    filed = ImageSet(pd.DataFrame([{"path": "a.png", **real("s")}]), tmp_path)
+    assert filed.content(0) == hashlib.sha256((tmp_path / "a.png").read_bytes()).hexdigest()
+    left, right = (ImageSet.of([one], pd.DataFrame([real("s")])).content(0) for one in (img, img.clone()))
+    assert left == right
+    assert left != ImageSet.of([img.reshape(3, 20, 80)], pd.DataFrame([real("s")])).content(0)

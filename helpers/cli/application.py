@@ -111,9 +111,17 @@ def root(
     version: Annotated[
         bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Print the version and exit.")
     ] = False,
+    plugin: Annotated[
+        list[str] | None,
+        typer.Option(help="File or module with detectors of your own; may be repeated; see docs/own_detector.md."),
+    ] = None,
 ) -> None:
     """Natural Traces: spot generated images, and learn how. COMMAND --help tells more about one.
 
     Exit status: 0 when all is done; 2 for a mistake in the command line, nothing done, a check that failed, an
     interrupted run, or some files that were refused.
     """
+    for name in plugin or ():
+        from helpers.detectors.registry import load_plugin
+
+        load_plugin(name)

@@ -35,7 +35,7 @@ def detector(
     from helpers.detectors.config import config_path
     from helpers.detectors.ntf.detector import NaturalTraceConfig
     from helpers.detectors.registry import load_detector, read_config
-    from helpers.detectors.speed import measure_speed
+    from helpers.detectors.speed import measure_speed, peak_memory
 
     chosen = read_config(config_path(config), NaturalTraceConfig)
     judge = load_detector(detector_folder(detector))
@@ -50,6 +50,7 @@ def detector(
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "peak_memory_mb": peak_memory(),
     }
     if as_json:
         plain = [asdict(row) | {"cpu_ms": None if row.cpu_ms != row.cpu_ms else row.cpu_ms} for row in rows]
@@ -64,6 +65,8 @@ def _print(head: dict[str, Any], rows: "Sequence[Row]") -> None:
     title = f"{head['detector']} scores {side} x {side} PNG, {head['config']} learns, {head['threads']} thread(s)"
     cells = [(row.part, row.unit, f"{row.per_second:.1f}", f"{row.cpu_ms:.1f}", row.note) for row in rows]
     print_rows(("part", "of", "per second", "CPU ms each", ""), cells, title=title, width=120)
+    if head["peak_memory_mb"] is not None:
+        typer.echo(f"peak memory {head['peak_memory_mb']:,.0f} MB")
 
 
 @app.command()

@@ -7,6 +7,7 @@ import typer
 
 from helpers.cli.common import (
     AsJson,
+    Device,
     Draws,
     Manifest,
     OnError,
@@ -16,6 +17,7 @@ from helpers.cli.common import (
     print_json,
     print_rows,
     readable_rows,
+    tell,
     tell_refused,
 )
 
@@ -48,6 +50,8 @@ def evaluate(
         str | None, typer.Option(help="Also rank pairs of one pipeline: images with the same value of this column.")
     ] = None,
     scores: Annotated[Path | None, typer.Option(help="Also write all scores to this CSV file.")] = None,
+    device: Device = "cpu",
+    cache: Annotated[bool, typer.Option(help="Take scores from the cache folder, and keep new ones there.")] = True,
     on_error: OnErrorStop = OnError.STOP,
     as_json: AsJson = False,
 ) -> None:
@@ -56,7 +60,7 @@ def evaluate(
     Then the false-positive rate of each photo source, and with --pair how often the generated one of a pair has the
     higher score.
     """
-    from helpers.api import detector_folder
+    from helpers.api import detector_folder, find_device
     from helpers.data.select import load_rows
     from helpers.detectors.config import SMALLEST
     from helpers.detectors.registry import load_detector
@@ -70,7 +74,11 @@ def evaluate(
     folders, rival_folders = ([detector_folder(one) for one in which] for which in (detector, against or []))
     detectors, rivals = ([load_detector(folder) for folder in one] for one in (folders, rival_folders))
     df, refused = readable_rows(df, place, on_error, SMALLEST)
-    tables, others = ([cached_table(folder, df, place, jpeg) for folder in one] for one in (folders, rival_folders))
+    place_of_work = find_device(device)
+    tables, others = (
+        [cached_table(folder, df, place, jpeg, cache=cache, device=place_of_work, say=tell) for folder in one]
+        for one in (folders, rival_folders)
+    )
     if scores is not None:
         _write_scores(tables, scores)
     histories = [one.history for one in (*detectors, *rivals)]  # what any of them saw is unseen by none

@@ -46,8 +46,7 @@ def sweep(
 ) -> None:
     """Score perturbed images, and report AP and accuracy at the stored threshold with 95 % intervals."""
     from helpers.api import detector_folder
-    from helpers.data.images import read_image
-    from helpers.data.manifest import resolve
+    from helpers.data.image_set import ImageSet, Pictures
     from helpers.data.readable import Refused
     from helpers.data.select import load_rows
     from helpers.detectors.config import SMALLEST, DetectorError
@@ -70,10 +69,10 @@ def sweep(
         raise DetectorError(f"no image of split {split} is left")
     refused: list[Refused] = []
     if manifest == "zoo":
-        images = [zoo.image(int(row)) for row in df["row"]]
+        images = Pictures(zoo.subset(df["row"].to_numpy()))
     else:
         df, refused = readable_rows(df, place, on_error, SMALLEST)
-        images = [read_image(resolve(str(path), place)) for path in df["path"]]
+        images = Pictures(ImageSet(df, place))  # decoded when a cell needs them: a large set fits no memory
     head = {"detector": one.name, "manifest": Path(manifest).name, "where": where or [], "split": split, "seed": 0}
     with kept_on_interrupt(f"{cache} keeps finished cells; the same command goes on from there"):
         found = head | study.robustness_study(

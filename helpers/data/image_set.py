@@ -1,35 +1,67 @@
 """The rows of a manifest with their pixels."""
 
-from collections.abc import Iterator, Sequence
+import hashlib
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from helpers.data.images import Image, read_image
+from helpers.data.images import Image, read_bytes, read_image
 from helpers.data.manifest import LABELS, resolve
 from helpers.errors import NaturalTracesError
 
-__all__ = ["ImageSet", "TrainingDataError"]
+__all__ = ["KEPT_BYTES", "ImageSet", "Pictures", "PixelCache", "TrainingDataError"]
+
+KEPT_BYTES = 2**30
+"""Decoded images that are kept at most, together: one gibibyte, some thousand pictures of half a megapixel."""
 
 
 class TrainingDataError(NaturalTracesError):
     """A set that nothing can be learnt from."""
 
 
+class PixelCache:
+    """The images that were used last, up to a number of bytes; what is older is decoded again when it is needed.
+
+    Args:
+        limit: Bytes of pixels that are kept at most.
+    """
+
+    def __init__(self, limit: int = KEPT_BYTES) -> None:
+        self.limit, self.bytes = limit, 0
+        self._images: OrderedDict[Hashable, Image] = OrderedDict()
+
+    def get(self, key: Hashable, make: Callable[[], Image]) -> Image:
+        """Return an image that is kept, or make it and keep it, and drop the oldest until all fit."""
+        if key in self._images:
+            self._images.move_to_end(key)
+            return self._images[key]
+        img = make()
+        self._images[key] = img
+        self.bytes += img.nbytes
+        while self.bytes > self.limit:
+            self.bytes -= self._images.popitem(last=False)[1].nbytes
+        return img
+
+
 @dataclass
 class ImageSet:
-    """The rows of a manifest with their pixels, each file read once.
+    """The rows of a manifest with their pixels: files are decoded when they are needed, and some stay in memory.
 
     Attributes:
         manifest: Rows.
         root: Folder of relative paths.
+        cache: Decoded files; shared by all subsets.
     """
 
     manifest: pd.DataFrame
     root: Path | None
     _pixels: dict[int, Image] = field(default_factory=dict, repr=False)
+    cache: PixelCache = field(default_factory=PixelCache, repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(self.manifest)
@@ -54,16 +86,28 @@ class ImageSet:
         """Read all images in the order of the rows."""
         return (self.image(row) for row in range(len(self)))
 
+    def path(self, row: int) -> Path:
+        """Find the file of one row."""
+        return resolve(str(self.manifest["path"].iloc[row]), self.root)
+
     def image(self, row: int) -> Image:
-        """Read the image of one row: uint8 (3, H, W)."""
-        if row not in self._pixels:
-            self._pixels[row] = read_image(resolve(str(self.manifest["path"].iloc[row]), self.root))
-        return self._pixels[row]
+        """Return the image of one row: uint8 (3, H, W)."""
+        if row in self._pixels:
+            return self._pixels[row]
+        path = self.path(row)
+        return self.cache.get(path, lambda: read_image(path))
+
+    def content(self, row: int) -> str:
+        """Compute the SHA-256 of one row's file, or of the pixels and shape of an image in memory."""
+        if row in self._pixels:
+            img = self._pixels[row]
+            return hashlib.sha256(repr(tuple(img.shape)).encode() + img.numpy().tobytes()).hexdigest()
+        return hashlib.sha256(read_bytes(self.path(row))).hexdigest()
 
     def subset(self, rows: np.ndarray) -> "ImageSet":
-        """Keep some rows, by their numbers; what was read already is not read again."""
+        """Keep some rows, by their numbers; decoded files stay shared."""
         pixels = {new: self._pixels[old] for new, old in enumerate(rows.tolist()) if old in self._pixels}
-        return ImageSet(self.manifest.iloc[rows].reset_index(drop=True), self.root, pixels)
+        return ImageSet(self.manifest.iloc[rows].reset_index(drop=True), self.root, pixels, self.cache)
 
     @property
     def labels(self) -> np.ndarray:
@@ -75,3 +119,22 @@ class ImageSet:
         chosen = (self.manifest["label"] == label).to_numpy()
         keys = self.manifest["generator"].astype(str) + "\0" + self.manifest[column].astype(str)
         return [np.flatnonzero(chosen & (keys == key).to_numpy()) for key in sorted(keys[chosen].unique())]
+
+
+class Pictures(Sequence[Image]):
+    """The images of a set as a sequence, decoded when they are asked for.
+
+    Args:
+        images: The set.
+    """
+
+    def __init__(self, images: ImageSet) -> None:
+        self.images = images
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: Any) -> Any:  # noqa: ANN401
+        """Return one image, or those of a slice."""
+        rows = range(len(self))[index]
+        return [self.images.image(row) for row in rows] if isinstance(rows, range) else self.images.image(rows)

@@ -162,8 +162,9 @@ class Detector(nn.Module, ABC):
     def _claim(self, train: ImageSet, out: Path) -> None:
         """Note in the folder what is trained there, since a run that is found there is continued."""
         settings = {name: value for name, value in self.config.values().items() if name not in self.config.not_trained}
-        names = train.manifest[["path", "label"]].astype(str).agg("\t".join, axis=1)
-        digest = hashlib.sha256("\n".join(names).encode()).hexdigest()
+        rows = train.manifest[["label", "generator", "source"]].astype(str).agg("\t".join, axis=1)
+        contents = (f"{train.content(number)}\t{row}" for number, row in enumerate(rows))
+        digest = hashlib.sha256("\n".join(contents).encode("utf-8", "surrogateescape")).hexdigest()
         wanted = {"detector": self.name, "config": settings, "images": digest}
         path = out / RUN
         if not path.is_file():
@@ -193,6 +194,8 @@ class Detector(nn.Module, ABC):
         """
         self._round()
         scores = self.score(val.images())
+        if not np.isfinite(scores).all():
+            raise DetectorError(f"{self.name}: scores of validation images are not finite: the training diverged")
         self.threshold = threshold_of_best_accuracy(val.labels, scores)
         self.calibration = fit_platt(val.labels, scores)
         return scores

@@ -9,7 +9,9 @@ Three kinds of names are known:
 """
 
 import hashlib
+import importlib.util
 import json
+import sys
 import warnings
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -36,6 +38,7 @@ __all__ = [
     "find_detector",
     "list_detectors",
     "load_detector",
+    "load_plugin",
     "make_detector",
     "read_config",
     "register",
@@ -109,6 +112,30 @@ def register(kind: Kind) -> Kind:
         warnings.warn(f"{kind.name}: there is a detector of this name; {kind.__qualname__} replaces it", stacklevel=2)
     _registered[kind.name] = kind
     return kind
+
+
+def load_plugin(name: str) -> None:
+    """Import a module of the reader's own, which registers its detectors. Only what the reader names is ever imported.
+
+    Args:
+        name: Path of a Python file, or dotted name of an installed module.
+
+    Raises:
+        DetectorError: It cannot be imported.
+    """
+    path = Path(name)
+    try:
+        if path.suffix == ".py":
+            spec = importlib.util.spec_from_file_location(path.stem, path.resolve(strict=True))
+        else:
+            spec = importlib.util.find_spec(name)
+        if spec is None or spec.loader is None:
+            raise ModuleNotFoundError(f"no module named {name}")
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[spec.name] = module  # as import does, so that classes find their module
+        spec.loader.exec_module(module)
+    except Exception as error:  # whatever a module of others may raise
+        raise DetectorError(f"plug-in {name}: cannot be imported: {type(error).__name__}: {error}") from error
 
 
 def _declared() -> dict[str, EntryPoint]:

@@ -13,6 +13,7 @@ from torch import Tensor
 from helpers.statistics.luminance import StatisticsError, as_luminance
 
 SMALLEST_COEFFICIENT = 0.01
+ON_A_BORDER = 1e-9
 OFF_GRID = (4, 4)
 ON_GRID = (0, 0)
 
@@ -39,13 +40,16 @@ def block_dct(img: Tensor, size: int = 8, offset: tuple[int, int] = ON_GRID) -> 
 def first_digits(values: Tensor) -> Tensor:
     """First significant decimal digit of each value that is at least `SMALLEST_COEFFICIENT` in size.
 
+    A value less than a part in 10^9 below the next digit counts as on it. Many coefficients of 8-bit pictures are exact
+    decimals such as 0.5; the transform's rounding errors, some 10^-13 of either sign, must not choose their digit.
+
     Args:
         values: tensor of any shape.
 
     Returns:
         int64 tensor (kept,) of digits 1..9.
     """
-    size = values.abs().flatten().to(torch.float64)
+    size = values.abs().flatten().to(torch.float64) * (1 + ON_A_BORDER)
     size = size[size >= SMALLEST_COEFFICIENT]
     mantissa = size / 10 ** size.log10().floor()
     return torch.where(mantissa < 1, 10 * mantissa, mantissa).long().clamp(1, 9)  # log10 may round up to a whole number

@@ -4,8 +4,9 @@ Only generators that the detector has not seen take part, unless asked otherwise
 photographs come from few sources: they say how far the drawing of crops matters, not what other photographs would do.
 """
 
+import functools
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -23,7 +24,7 @@ from helpers.data.select import sample_rows
 from helpers.detectors.base import CARD, Detector
 from helpers.detectors.config import DetectorError, config_path
 from helpers.detectors.registry import load_detector, make_detector, read_config, weights_hash
-from helpers.evaluation.sweep import CLEAN, Cell, summarise, sweep
+from helpers.evaluation.sweep import CLEAN, Cell, Images, summarise, sweep
 from helpers.generators import RECIPES
 from helpers.generators.sets import TRAINING_GENERATORS, zoo_set
 from helpers.pixels.perturbations import PERTURBATIONS, RobustnessError, resize
@@ -119,7 +120,7 @@ def block_features(img: Image, side: int = 96) -> FloatArray:
 def score_cells(
     name: str,
     score: Callable[[Sequence[Image]], Any],
-    images: Sequence[Image],
+    images: Images,
     about: pd.DataFrame,
     cells: Iterable[Cell],
     *,
@@ -131,7 +132,7 @@ def score_cells(
     Args:
         name: Name of detector and weights.
         score: See `helpers.evaluation.sweep`.
-        images: Images, uint8 (3, H, W).
+        images: Images, uint8 (3, H, W), or a function that yields them afresh each time it is called.
         about: One row per image.
         cells: What to run.
         cache: Folder for finished cells.
@@ -149,6 +150,10 @@ def score_cells(
                 raise
             skipped.append({"perturbation": cell.perturbation, "strength": cell.strength, "reason": str(error)})
     return pd.concat(tables, ignore_index=True), skipped
+
+
+def _resized(images: Sequence[Image], factor: float) -> Iterator[Image]:
+    return (img if factor == 1 else resize(img, factor) for img in images)
 
 
 def score_surface(
@@ -179,7 +184,7 @@ def score_surface(
     """
     tables = []
     for factor in factors:
-        small = [img if factor == 1 else resize(img, factor) for img in images]
+        small = functools.partial(_resized, images, factor)  # made when they are needed, so that few are in memory
         cells = [CLEAN, *(Cell("jpeg", float(quality)) for quality in qualities)]
         table, _ = score_cells(f"{name} x {factor:g}", score, small, about, cells, cache=cache, progress=progress)
         tables.append(table.assign(detector=name, factor=factor))
