@@ -372,7 +372,7 @@ def test_evaluate_refuses_before_anything_is_scored(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("helpers.detectors.scores.cached_table", lambda *_: pytest.fail("scored"))
+    monkeypatch.setattr("helpers.detectors.scores.cached_table", lambda *_, **__: pytest.fail("scored"))
     status, out, err = call(capsys, "evaluate", "--detector", trained[0], "--manifest", table, *words)
     assert (status, out) == (2, "")
     assert message in err
