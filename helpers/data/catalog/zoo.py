@@ -23,10 +23,11 @@ import os
 import tempfile
 import zipfile
 from collections.abc import Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import pandas as pd
 
+from helpers.data.archives import ArchiveError, unpack_archive
 from helpers.data.images import Image, decode, to_pil
 from helpers.data.manifest import Problem, read_manifest
 from helpers.data.manifest import verify as verify_files
@@ -38,6 +39,7 @@ EXTRA = ("number", "seed", "scale", "top", "left", "mirrored", "pixels_sha256")
 """Further columns: which image of which seed; place of a crop in its reduced photograph; hash of the pixels."""
 
 CONTAINER, MANIFEST, LISTING = "images.zip", "manifest.csv", "files.json"
+_MAX_BYTES = 100_000_000
 _EPOCH = (2020, 1, 1, 0, 0, 0)
 
 
@@ -127,7 +129,10 @@ def unpack(folder: Path, target: Path | None = None) -> Path:
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f"{target.name}.") as scratch:
-        _extract(container, Path(scratch) / "images")
+        try:
+            unpack_archive(container, Path(scratch) / "images", max_bytes=_MAX_BYTES)
+        except ArchiveError as error:
+            raise ZooError(str(error)) from None
         (Path(scratch) / "images" / MANIFEST).write_bytes((folder / MANIFEST).read_bytes())
         try:
             os.replace(Path(scratch) / "images", target)  # noqa: PTH105  (one step: another process may do the same)
@@ -135,20 +140,6 @@ def unpack(folder: Path, target: Path | None = None) -> Path:
             if not (target / MANIFEST).is_file():
                 raise
     return target
-
-
-def _extract(container: Path, target: Path) -> None:
-    """Write each member below `target`, refusing names that would leave it."""
-    try:
-        with zipfile.ZipFile(container) as opened:
-            for name in opened.namelist():
-                if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts or "\\" in name:
-                    raise ZooError(f"{CONTAINER}: unsafe name {name!r}")
-                place = target.joinpath(*PurePosixPath(name).parts)
-                place.parent.mkdir(parents=True, exist_ok=True)
-                place.write_bytes(opened.read(name))
-    except zipfile.BadZipFile as error:
-        raise ZooError(f"{CONTAINER}: damaged: {error}") from None
 
 
 def load(folder: Path) -> tuple[pd.DataFrame, Path]:
