@@ -13,6 +13,7 @@ from helpers.lessons.lesson02.attribution import (
     fit,
     nearest_fingerprint,
     score,
+    sorted_by_likeness,
     spectrum_features,
 )
 from helpers.statistics.residuals import RESIDUALS
@@ -146,3 +147,11 @@ def test_the_zoo_is_named_far_above_chance():
     train, test = ({name: zoo_images(split)[name] for name in names} for split in ("train", "test"))
     found = score(fit(described(train)), described(test), n_draws=100)
     assert found.accuracy.low > 0.7
+
+
+def test_generators_that_detectors_treat_alike_lie_side_by_side() -> None:
+    kinds = np.array([0, 1, 2, 0, 1, 2, 0])
+    areas = np.where(kinds[:, None] == kinds[None, :], 0.95, 0.2) + np.random.default_rng(0).uniform(0, 0.03, (7, 7))
+    order = sorted_by_likeness(areas)
+    assert sorted(order) == list(range(7))
+    assert np.count_nonzero(np.diff(kinds[order])) == 2

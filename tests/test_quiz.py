@@ -1,3 +1,4 @@
+import matplotlib.pyplot as plt
 import pytest
 import torch
 
@@ -79,7 +80,7 @@ def test_score_counts_and_carries_wilson(pairs: list[quiz.Pair]) -> None:
     assert (game.right, game.finished) == (5, True)
     assert game.score() == wilson_interval(5, 6)
     assert game.summary().startswith("5 of 6 right: 83%, 95 % interval 44% to 97%.")
-    assert game.summary().endswith("Guessing is not excluded.")
+    assert game.summary().split("\n")[0].endswith("Guessing is not excluded.")
     with pytest.raises(QuizError, match="all pairs"):
         game.answer("left")
 
@@ -97,26 +98,60 @@ def test_verdicts(pairs: list[quiz.Pair]) -> None:
 def test_impossible_quizzes(pairs: list[quiz.Pair]) -> None:
     with pytest.raises(QuizError):
         TwoAlternativeQuiz([])
+    with pytest.raises(QuizError, match="as many makers"):
+        TwoAlternativeQuiz(pairs, ["one"])
     with pytest.raises(QuizError, match="left or right"):
         TwoAlternativeQuiz(pairs).answer("middle")
 
 
-def test_widget_is_alive(pairs: list[quiz.Pair]) -> None:
-    game = TwoAlternativeQuiz(pairs[:2], seed=0, zoom=1)
-    picture_, buttons, said = game.widget().children
-    first = picture_.value
-    assert "alt=" in first
+def test_widget_shows_the_answered_pair_again_and_who_made_it(pairs: list[quiz.Pair]) -> None:
+    game = TwoAlternativeQuiz(pairs[:2], ["a brush", "a camera"], seed=0, zoom=1)
+    shown, buttons, said = game.widget().children
+    left, right, onward = buttons.children
+    first = shown.value
     assert "Pair 1 of 2" in first
-    left, right = buttons.children
+    assert onward.disabled
+
     left.click()
-    assert "Pair 2 of 2" in picture_.value
-    assert picture_.value != first
+    assert "Pair 1 of 2" in shown.value
+    assert shown.value == game.markup(0, reveal=True) != first
     assert said.value.startswith("Right" if game.truth[0] == "left" else "Wrong")
-    right.click()
-    assert game.finished
+    assert f"the photograph is on the {game.truth[0]}; the other is by a brush." in said.value
     assert left.disabled
     assert right.disabled
+    assert not onward.disabled
+
+    onward.click()
+    assert shown.value == game.markup(1)
+    assert not left.disabled
+    right.click()
+    assert game.finished
+    assert "by a camera" in said.value
     assert "of 2 right" in said.value
+    assert all(button.disabled for button in (left, right, onward))
+
+
+def test_the_revealed_figure_names_the_maker(pairs: list[quiz.Pair]) -> None:
+    game = TwoAlternativeQuiz(pairs[:1], ["a brush"], zoom=1)
+    hidden, revealed = (
+        [ax.texts[0].get_text() for ax in game.figure(0, reveal=reveal).axes] for reveal in (False, True)
+    )
+    assert hidden == ["left", "right"]
+    where = {"left": ["left: photograph", "right: a brush"], "right": ["left: a brush", "right: photograph"]}
+    assert revealed == where[game.truth[0]]
+    plt.close("all")
+
+
+def test_the_score_is_split_by_maker(pairs: list[quiz.Pair]) -> None:
+    game = TwoAlternativeQuiz(pairs, ["a", "b"] * 3)
+    opposite = {"left": "right", "right": "left"}
+    for number, side in enumerate(game.truth):
+        game.answer(side if number % 2 == 0 else opposite[side])
+    assert game.by_maker() == {"a": wilson_interval(3, 3), "b": wilson_interval(0, 3)}
+    total, first, second = game.summary().split("\n")
+    assert total.startswith("3 of 6 right")
+    assert first.startswith("a: 3 of 3 right")
+    assert second.startswith("b: 0 of 3 right")
 
 
 def test_the_picture_follows_the_truth(pairs: list[quiz.Pair]) -> None:

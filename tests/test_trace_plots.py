@@ -106,3 +106,21 @@ def test_histograms_count_percent_and_leave_out_what_is_empty() -> None:
     heights = [patch.get_path().vertices[:, 1].max() for patch in ax.patches]
     assert len(heights) == 1
     assert heights[0] == pytest.approx(50)
+
+
+def test_six_filters_are_drawn_with_what_they_leave() -> None:
+    img = torch.randint(0, 256, (3, 32, 32), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    fig = trace_plots.filter_figure(img)
+    shown = [ax.images[0].get_array() for ax in fig.axes]
+    assert len(shown) == 12
+    for kernel, view in zip(shown[0::2], shown[1::2], strict=True):
+        assert float(kernel.sum()) == pytest.approx(0, abs=1e-6)
+        assert view.shape == (32, 32)
+    assert {text.get_text() for text in fig.axes[0].texts} == {"-1", "1"}
+
+
+def test_counts_are_sorted_by_the_first_image() -> None:
+    shares = {"one": torch.tensor([0.1, 0.6, 0.3]), "two": torch.tensor([0.5, 0.2, 0.3])}
+    first, second = trace_plots.counts_figure(shares).axes[0].lines
+    assert first.get_ydata() == pytest.approx([60, 30, 10])
+    assert second.get_ydata() == pytest.approx([20, 30, 50])

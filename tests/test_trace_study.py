@@ -24,6 +24,7 @@ from helpers.lessons.lesson03.study import (
     bank_of,
     broken_copies,
     embeddings,
+    layer_table,
     small_encoder,
     spread,
     study,
@@ -58,6 +59,14 @@ def test_weights_depend_on_the_seed_alone() -> None:
     assert all(torch.equal(first[name], value) for name, value in small_encoder(5, TINY).state_dict().items())
     other = small_encoder(6, TINY).state_dict()
     assert any(not torch.equal(first[name], value) for name, value in other.items())
+
+
+def test_the_table_of_layers_follows_an_image_to_both_heads() -> None:
+    encoder = small_encoder(0, TINY)
+    table = layer_table(encoder, torch.zeros(3, 32, 32, dtype=torch.uint8))
+    assert table["weights"].sum() == sum(parameter.numel() for parameter in encoder.parameters())
+    assert list(table["shape"]) == [(6, 32, 32), (4, 32, 32), (6, 16, 16), (12,), (4,), (4,)]
+    assert list(table.index[-2:]) == ["homogeneous head", "heterogeneous head"]
 
 
 def test_a_pool_holds_kept_and_broken_views_and_can_lose_the_broken_ones() -> None:
@@ -182,7 +191,7 @@ def test_the_record_holds_every_variant_as_the_code_defines_it(
     assert record["settings"] == json.loads(json.dumps(asdict(Settings())))
     assert len(record["seeds"]) == 5
     assert len(entries) == 15
-    assert "repeats it with five seeds and fifteen variants" in lesson
+    assert "repeated it with five seeds and fifteen variants" in lesson
 
 
 def test_attraction_alone_collapses_and_the_rank_does_not_see_it(entries: dict[str, dict]) -> None:
@@ -196,12 +205,11 @@ def test_lesson_03_says_which_generators_are_found(entries: dict[str, dict], les
     found, others = areas(entries[FULL]), [name for name in areas(entries[FULL]) if name not in PIXEL_DIFFUSION]
     assert len(others) == 7
     low, high = min(found[name] for name in others), max(found[name] for name in others)
-    assert f"that enlarge a small picture are ranked at {low:.2f} to {high:.2f}" in lesson
     assert f"each has a mean of {low:.2f} to {high:.2f}" in lesson
     hidden = [found[name] for name in PIXEL_DIFFUSION]
-    assert f"stay near chance, {min(hidden):.2f} to {max(hidden):.2f}" in lesson
+    assert f"stay near chance, {min(hidden):.2f} to {max(hidden):.2f}, except in one training of five" in lesson
     runs = np.mean([entries[FULL]["generators"][name]["per_run"] for name in PIXEL_DIFFUSION], axis=0)
-    assert f"only one training of the five kept both, and ranks pixel diffusion at {runs.max():.2f}" in lesson
+    assert runs.max() > 0.8
     assert sorted(runs)[-2] < 0.55
     untrained = areas(entries["not trained"])
     assert min(untrained[name] for name in PIXEL_DIFFUSION) > 0.7
@@ -211,41 +219,27 @@ def test_lesson_03_says_which_generators_are_found(entries: dict[str, dict], les
 def test_lesson_03_states_the_ablation(entries: dict[str, dict], lesson: str) -> None:
     mean = {name: f"{entry['mean']['value']:.2f}" for name, entry in entries.items()}
     broken, homogeneous = mean["without broken views"], mean["without the homogeneous term"]
-    assert f"falls from {mean[FULL]} to {broken} and {homogeneous}, near the untrained {mean['not trained']}" in lesson
+    assert f"falls from {mean[FULL]} to {broken} and {homogeneous}; untrained it is {mean['not trained']}" in lesson
     uncorrelated, special = mean["without decorrelation"], mean["without the heterogeneous term"]
     assert f"without decorrelation it rises to {uncorrelated}, without the heterogeneous term to {special}" in lesson
     for name in ("without decorrelation", "without the heterogeneous term"):
         assert entries[name]["difference"]["high"] < 0
     for name in ("without broken views", "without the homogeneous term", "attraction alone", "not trained"):
         assert entries[name]["difference"]["low"] > 0
-    gain = [mean_over(entries[name], PIXEL_DIFFUSION) for name in ("without decorrelation", FULL)]
-    assert f"pixel diffusion, {gain[0]:.2f} in place of {gain[1]:.2f}" in lesson
     assert f"attraction alone (AUC {mean['attraction alone']})" in lesson
     runs = entries[FULL]["mean"]["per_run"]
     assert f"reach from {min(runs):.2f} to {max(runs):.2f}" in lesson
-
-
-def test_lesson_03_states_how_much_of_the_scene_is_left(entries: dict[str, dict], lesson: str) -> None:
-    numbers = [
-        f"{100 * np.mean(entries[name]['scene'][head]):.0f} %"
-        for name in (FULL, "not trained")
-        for head in ("homogeneous", "heterogeneous")
-    ]
-    assert "{} show its scene by the homogeneous embedding and {} by the heterogeneous one".format(*numbers) in lesson
-    assert f"without training it is {numbers[2]} and {numbers[3]}" in lesson
 
 
 def test_lesson_03_states_what_single_breakers_find(entries: dict[str, dict], lesson: str) -> None:
     alone = {name: entries[f"broken by {name} alone"] for name in BREAKERS}
     least = min(area for name, area in areas(alone["periodic"]).items() if name not in PIXEL_DIFFUSION)
     assert f"finds all seven that enlarge, at {least:.2f} or more" in lesson
-    assert f"blur alone ranks *translation* at {areas(alone['blur'])['translation']:.2f}" in lesson
     hidden = [areas(alone["median"])[name] for name in PIXEL_DIFFUSION]
     assert f"to the natural side, {min(hidden):.2f} to {max(hidden):.2f}" in lesson
-    means = {name: f"{entry['mean']['value']:.2f}" for name, entry in alone.items()}
-    assert f"periodic ({means['periodic']}) and repaint ({means['repaint']}) alone have a higher mean" in lesson
-    for name in ("periodic", "repaint"):
-        assert alone[name]["difference"]["high"] < 0
+    periodic, together = (entry["mean"]["value"] for entry in (alone["periodic"], entries[FULL]))
+    assert f"has a higher mean ({periodic:.2f}) than all six together ({together:.2f})" in lesson
+    assert alone["periodic"]["difference"]["high"] < 0
 
 
 def test_stage_1_alone_is_as_weak_in_the_wild_as_lesson_03_says(project: Path) -> None:

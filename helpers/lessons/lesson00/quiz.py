@@ -1,7 +1,8 @@
 """The two-alternative quiz of lesson 00: which of two pictures is the photograph?
 
 Answering about pairs removes the question of where to draw the line: a guesser is right half of the time, whatever the
-share of fakes. The share of right answers is shown with its Wilson interval.
+share of fakes. After each answer the pair stays, with the name of its maker. The share of right answers is shown with
+its Wilson interval, and apart for each maker.
 """
 
 from collections.abc import Sequence
@@ -62,24 +63,33 @@ class TwoAlternativeQuiz:
 
     Args:
         pairs: Photograph and copy of each question.
+        makers: Who made the copy of each pair; "a copy" for all when empty.
         seed: Seed of the side on which each photograph is shown.
         zoom: Whole-number magnification of the pictures.
 
     Raises:
-        QuizError: There are no pairs.
+        QuizError: There are no pairs, or not one maker per pair.
     """
 
-    def __init__(self, pairs: Sequence[Pair], *, seed: int = 0, zoom: int = 3) -> None:
+    def __init__(self, pairs: Sequence[Pair], makers: Sequence[str] = (), *, seed: int = 0, zoom: int = 3) -> None:
         if not pairs:
             raise QuizError("a quiz needs at least one pair")
+        if makers and len(makers) != len(pairs):
+            raise QuizError(f"{len(pairs)} pairs need as many makers, not {len(makers)}")
         self.pairs, self.zoom = list(pairs), zoom
+        self.makers = list(makers) or ["a copy"] * len(pairs)
         self.truth = [SIDES[side] for side in np.random.default_rng(seed).integers(0, 2, len(pairs))]
         self.answers: list[str] = []
 
     @property
+    def hits(self) -> list[bool]:
+        """Whether each answer so far is right."""
+        return [answer == truth for answer, truth in zip(self.answers, self.truth, strict=False)]
+
+    @property
     def right(self) -> int:
         """Number of right answers so far."""
-        return sum(answer == truth for answer, truth in zip(self.answers, self.truth, strict=False))
+        return sum(self.hits)
 
     @property
     def finished(self) -> bool:
@@ -101,7 +111,7 @@ class TwoAlternativeQuiz:
         if self.finished or side not in SIDES:
             raise QuizError("all pairs are answered" if self.finished else f"answer left or right, not {side}")
         self.answers.append(side)
-        return side == self.truth[len(self.answers) - 1]
+        return self.hits[-1]
 
     def score(self) -> Interval | None:
         """Compute the share of right answers.
@@ -111,18 +121,31 @@ class TwoAlternativeQuiz:
         """
         return wilson_interval(self.right, len(self.answers)) if self.answers else None
 
+    def by_maker(self) -> dict[str, Interval]:
+        """Split the score: maker -> share of right answers about its pairs; makers without an answer are left out."""
+        answered: dict[str, list[bool]] = {}
+        for maker, hit in zip(self.makers, self.hits, strict=False):
+            answered.setdefault(maker, []).append(hit)
+        return {maker: wilson_interval(sum(hits), len(hits)) for maker, hits in answered.items()}
+
     def summary(self) -> str:
         """Say how the quiz stands.
 
         Returns:
-            One or two sentences.
+            One line; when all pairs are answered, one more for each maker.
         """
         score = self.score()
         if score is None:
             return f"No answers yet; {len(self.pairs)} pairs are waiting."
         interval = f"95 % interval {score.low:.0%} to {score.high:.0%}"
         told = f"{self.right} of {score.n} right: {score.value:.0%}, {interval}."
-        return f"{told} {_verdict(score)}" if self.finished else told
+        if not self.finished:
+            return told
+        apart = [
+            f"{maker}: {round(share.value * share.n)} of {share.n} right, interval {share.low:.0%} to {share.high:.0%}."
+            for maker, share in self.by_maker().items()
+        ]
+        return "\n".join([f"{told} {_verdict(score)}", *apart])
 
     def figure(self, number: int, *, reveal: bool = False) -> Figure:
         """Draw one pair.
@@ -132,7 +155,7 @@ class TwoAlternativeQuiz:
             reveal: Whether to write below each picture what it is.
         """
         photograph, copy = self.pairs[number]
-        names = {"photograph": photograph, "copy": copy}
+        names = {"photograph": photograph, self.makers[number]: copy}
         order = list(names) if self.truth[number] == "left" else list(reversed(names))
         labels = [f"{side}: {name}" if reveal else side for side, name in zip(SIDES, order, strict=True)]
         return image_grid([names[name] for name in order], labels, columns=2, zoom=self.zoom)
@@ -149,38 +172,58 @@ class TwoAlternativeQuiz:
         """Draw the first pair as it is stored."""
         return picture(self.figure(0), self.alt(0))
 
+    def verdict(self) -> str:
+        """Say whether the last answer was right, where the photograph was, and who made the other picture."""
+        number = len(self.answers) - 1
+        side, maker = self.truth[number], self.makers[number]
+        return f"{'Right' if self.hits[-1] else 'Wrong'}: the photograph is on the {side}; the other is by {maker}."
+
     def widget(self) -> ipywidgets.VBox:
         """Make the interactive form.
 
         Returns:
-            Picture, two buttons, and the score.
+            Picture, two buttons for answers and one that goes on, and what is said.
         """
-        buttons = [ipywidgets.Button(description=f"The {side} one is the photograph") for side in SIDES]
-        for button in buttons:
-            button.layout.width = "auto"
-        picture, said = ipywidgets.HTML(self.markup(0)), ipywidgets.HTML(self.summary())
+        answers = [_button(f"The {side} one is the photograph") for side in SIDES]
+        onward = _button("Next pair", disabled=True)
+        shown, said = ipywidgets.HTML(self.markup(0)), ipywidgets.HTML(self.summary())
+
+        def turn(*, answered: bool) -> None:
+            """Enable the buttons that fit, and move the keyboard's focus to the first of them."""
+            for button in answers:
+                button.disabled = answered
+            onward.disabled = not answered or self.finished
+            if not self.finished:
+                (onward if answered else answers[0]).focus()
 
         def clicked(side: str, _button: object) -> None:
             number = len(self.answers)
-            verdict = "Right" if self.answer(side) else "Wrong"
-            said.value = (
-                f"{verdict}: the photograph of pair {number + 1} was on the {self.truth[number]}. {self.summary()}"
-            )
-            picture.value = self.markup(number, reveal=True) if self.finished else self.markup(number + 1)
-            for button in buttons:
-                button.disabled = self.finished
+            self.answer(side)
+            shown.value = self.markup(number, reveal=True)
+            said.value = "<br>".join([self.verdict(), *self.summary().split("\n")])
+            turn(answered=True)
 
-        for side, button in zip(SIDES, buttons, strict=True):
+        def went_on(_button: object) -> None:
+            shown.value, said.value = self.markup(len(self.answers)), self.summary()
+            turn(answered=False)
+
+        for side, button in zip(SIDES, answers, strict=True):
             button.on_click(partial(clicked, side))
-        return ipywidgets.VBox([picture, ipywidgets.HBox(buttons), said])
+        onward.on_click(went_on)
+        return ipywidgets.VBox([shown, ipywidgets.HBox([*answers, onward]), said])
 
     def show(self) -> None:
         """Display the quiz; where no kernel runs, its first pair."""
         note = (
             f"Interactive in JupyterLab: run this cell, then say of each of {len(self.pairs)} pairs "
-            "which picture is the photograph; the score appears below the buttons."
+            "which picture is the photograph; what it was, and your score, appear below the buttons."
         )
         display_widget(self.widget(), self.still(), note)
+
+
+def _button(description: str, *, disabled: bool = False) -> ipywidgets.Button:
+    """Make a button as wide as its text."""
+    return ipywidgets.Button(description=description, disabled=disabled, layout=ipywidgets.Layout(width="auto"))
 
 
 def _verdict(score: Interval) -> str:

@@ -159,7 +159,7 @@ def statistic_figure(img: Tensor, view: str, label: str) -> Figure:
     """
     plane = as_luminance(img)
     fig: Figure
-    fig, (left, right) = figure(1, 2, width=9, height=3.6)
+    fig, (left, right) = figure(1, 2, width=8, height=3.4)
     left.imshow(plane.numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     left.set(title=f"{label}, {plane.shape[1]} x {plane.shape[0]}", xticks=[], yticks=[])
     try:
@@ -182,7 +182,7 @@ def stability_figure(table: pd.DataFrame, names: list[str]) -> Figure:
         Figure of one panel per statistic.
     """
     fig: Figure
-    fig, axes = figure(2, 3, width=9.5, height=8, sharey=True)
+    fig, axes = figure(3, 2, width=8, height=11, sharey=True)
     for ax, (key, statistic) in zip(axes.flat, STATISTICS.items(), strict=True):
         rows = table[table["statistic"] == key].pivot_table(
             index="photograph", columns="scale", values=["value", "scrambled"], dropna=False
@@ -200,7 +200,7 @@ def stability_figure(table: pd.DataFrame, names: list[str]) -> Figure:
         ax.margins(y=0.04)
     axes[0, 0].invert_yaxis()
     handles, labels = axes[0, 0].get_legend_handles_labels()
-    fig.legend(handles, labels, loc="outside lower center", ncols=len(labels))
+    fig.legend(handles, labels, loc="outside upper center", ncols=2)
     return fig
 
 

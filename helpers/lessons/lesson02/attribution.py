@@ -16,6 +16,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from scipy.cluster.hierarchy import leaves_list, linkage
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -40,6 +41,7 @@ __all__ = [
     "nearest_fingerprint",
     "pool_spectra",
     "score",
+    "sorted_by_likeness",
     "spectrum_features",
     "transfer",
 ]
@@ -255,6 +257,19 @@ def transfer(
             scores = np.concatenate([baseline, model.decision_function(met)])
             areas[row, column] = auc(np.repeat([0, 1], [len(baseline), len(met)]), scores)
     return areas
+
+
+def sorted_by_likeness(areas: NDArray[np.float64]) -> NDArray[np.intp]:
+    """Order generators so that those that detectors treat alike lie side by side.
+
+    Args:
+        areas: (k, k), as made by `transfer`.
+
+    Returns:
+        int (k,), an order for rows and columns: leaves of an average-linkage tree over rows and columns together.
+    """
+    order: NDArray[np.intp] = leaves_list(linkage(np.hstack([areas, areas.T]), "average", optimal_ordering=True))
+    return order
 
 
 # The study behind the numbers of lesson 02

@@ -95,7 +95,18 @@ def wall_figure(images: Mapping[str, Tensor], spectra: Mapping[str, Tensor], ref
         framed = torch.full((3, 130, 134), WHITE, dtype=torch.uint8)
         framed[:, 1:129, 5:133] = spectrum_picture(spectra[name] - reference)
         cells.append(torch.cat([mosaic(list(shown[:2]), columns=1), framed], dim=2))
-    return image_grid(cells, [LABELS.get(name, name) for name in images], columns=4)
+    labels = [LABELS.get(name, name) for name in images]
+    return image_grid(
+        [*cells, _colour_scale()], [*labels, f"colours, in dB\n-{DECIBELS:g} ... 0 ... +{DECIBELS:g}"], columns=4
+    )
+
+
+def _colour_scale() -> Tensor:
+    """Draw the colours of `spectrum_picture` from low to high: uint8 (3, 130, 150)."""
+    sheet = torch.full((3, 130, 150), WHITE, dtype=torch.uint8)
+    ramp = torch.linspace(-DECIBELS, DECIBELS, 70).expand(10, 70)
+    sheet[:, 55:75, 5:145] = spectrum_picture(ramp)
+    return sheet
 
 
 # Kernels
@@ -173,7 +184,8 @@ def kernel_figure(plane: Tensor, blur: float, imbalance: float) -> Figure:
     axes[0].imshow(large.numpy(), cmap="gray", vmin=0, vmax=255)
     axes[0].set_axis_off()
     axes[0].set_title("enlarged picture")
-    _draw_level(axes[1], large, (-10, 60))
+    picture = _draw_level(axes[1], large, (-10, 60))
+    fig.colorbar(picture, ax=axes[1], label="power (dB)", shrink=0.8)
     axes[1].set_title("its spectrum")
     axes[1].set_xlabel("frequency (cycles/pixel)")
     response = kernel_response(kernel, 128, 128)[:65, 0].abs()
@@ -220,7 +232,7 @@ def matrix_figure(
             dark = 0.3 * red + 0.6 * green + 0.1 * blue < 0.5
             shown = f"{value:.{decimals}f}"
             ax.text(
-                column + 0.5, row + 0.5, shown, ha="center", va="center", fontsize=8, color="white" if dark else "black"
+                column + 0.5, row + 0.5, shown, ha="center", va="center", fontsize=9, color="white" if dark else "black"
             )
     ticks = np.arange(len(names)) + 0.5
     ax.set(xticks=ticks, yticks=ticks, yticklabels=names, xlabel=columns, ylabel=rows, aspect="equal")

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from helpers.course.figures import FAKE_STYLE, PALETTE, REAL_STYLE, figure, line_style, to_array
-from helpers.detectors.networks import InputView
+from helpers.detectors.networks import InputView, high_pass_bank
 from helpers.lessons.lesson03.study import PIXEL_DIFFUSION
 from helpers.pixels.views import BREAKERS
 
@@ -21,7 +21,9 @@ __all__ = [
     "ablation_figure",
     "alarm_figure",
     "breaker_figure",
+    "counts_figure",
     "draw_distances",
+    "filter_figure",
     "fine_detail",
     "generator_figure",
     "ordered",
@@ -42,6 +44,51 @@ def fine_detail(img: Tensor) -> Tensor:
     """
     detail: Tensor = (InputView("bank")(img[None])[0, 4] + 1) / 2
     return detail
+
+
+def filter_figure(img: Tensor) -> Figure:
+    """Draw the six high-pass filters, each as numbers beside what it leaves of an image.
+
+    Args:
+        img: uint8 (3, H, W).
+    """
+    fig, axes = figure(2, 6, width=8.0, height=3.0)
+    views = InputView("bank")(img[None])[0]
+    for index, (kernel, view) in enumerate(zip(high_pass_bank()[:, 0], views, strict=True)):
+        left, right = axes[index // 3, 2 * (index % 3) : 2 * (index % 3) + 2]
+        _draw_kernel(left, kernel, f"filter {index + 1}")
+        right.imshow(view.numpy(), cmap="gray", vmin=-1, vmax=1)
+        right.set_title("leaves")
+    for ax in axes.flat:
+        ax.set(xticks=[], yticks=[])
+        ax.grid(visible=False)
+    return fig  # type: ignore[no-any-return]
+
+
+def _draw_kernel(ax: Axes, kernel: Tensor, title: str) -> None:
+    """Draw a small kernel as a table of colours with its weights written in; weights of 0 stay empty."""
+    ax.imshow(kernel.numpy(), cmap="RdBu_r", vmin=-2, vmax=2)
+    for (row, column), weight in np.ndenumerate(kernel.numpy()):
+        if weight:
+            color = "white" if abs(weight) > 1.1 else "black"
+            ax.text(column, row, f"{weight:.2g}", ha="center", va="center", fontsize=9, color=color)
+    ax.set_title(title)
+
+
+def counts_figure(counts: Mapping[str, Tensor]) -> Figure:
+    """Draw shares of triples of several images, sorted by those of the first.
+
+    Args:
+        counts: Name -> shares, float (K,).
+    """
+    fig, ax = figure(width=7.5, height=3.4)
+    order = next(iter(counts.values())).argsort(descending=True)
+    for index, (name, shares) in enumerate(counts.items()):
+        style = line_style(index) | {"markersize": 4, "linewidth": 1}
+        ax.plot(np.arange(1, len(order) + 1), 100 * shares[order].numpy(), label=name, **style)
+    ax.set(yscale="log", xlabel="kind of triple, sorted by the first image", ylabel="share of all triples, %")
+    ax.legend()
+    return fig  # type: ignore[no-any-return]
 
 
 def ordered(names: Sequence[str]) -> list[str]:
@@ -88,7 +135,7 @@ def draw_distances(ax: Axes, photographs: ArrayLike, fakes: ArrayLike, title: st
             weights = np.full(np.shape(values), 100 / np.size(values))
             clipped = np.clip(values, bins[0], bins[-1])
             ax.hist(clipped, bins.tolist(), weights=weights, color=style["color"], label=name, **kind)
-    ax.set(xscale="log", xlabel="distance from the traces (1 - proximity)", title=title)
+    ax.set(xscale="log", xlabel="distance, 1 - proximity", title=title)
 
 
 def generator_figure(record: Record, names: Sequence[str], extra: Mapping[str, Mapping[str, float]]) -> Figure:
@@ -99,7 +146,7 @@ def generator_figure(record: Record, names: Sequence[str], extra: Mapping[str, M
         names: Variants.
         extra: Name -> generator -> AUC.
     """
-    fig, ax = figure(width=9.5, height=4.2)
+    fig, ax = figure(width=8, height=4.2)
     entries = {entry["name"]: entry["generators"] for entry in record["variants"]}
     generators = ordered(list(entries[names[0]]))
     places = np.arange(len(generators))
@@ -130,16 +177,16 @@ def ablation_figure(record: Record, names: Sequence[str]) -> Figure:
         record: What `helpers.lessons.lesson03.study.study` returned.
         names: Variants, from top to bottom.
     """
-    fig, axes = figure(1, 3, width=10, height=0.36 * len(names) + 1.3, sharey=True)
+    fig, axes = figure(1, 3, width=8, height=0.36 * len(names) + 1.3, sharey=True)
     entries = {entry["name"]: entry for entry in record["variants"]}
     places = np.arange(len(names))[::-1]
     means = pd.DataFrame([entries[name]["mean"] for name in names])
     errors = [means["value"] - means["low"], means["high"] - means["value"]]
     axes[0].errorbar(means["value"], places, xerr=errors, capsize=3, color=PALETTE[0], marker="o", linestyle="none")
     axes[0].axvline(0.5, color="0.5", linestyle=":")
-    axes[0].set(xlabel="mean AUC over 12 generators", yticks=places)
+    axes[0].set(xlabel="mean AUC", yticks=places)
     axes[0].set_yticklabels(names)
-    for ax, alarm, label in ((axes[1], "spread", "spread of photographs"), (axes[2], "rank", "their effective rank")):
+    for ax, alarm, label in ((axes[1], "spread", "spread"), (axes[2], "rank", "effective rank")):
         for index, kind in enumerate(("photographs", "heterogeneous")):
             style = line_style(2 * index + 1) | {"linestyle": "none", "fillstyle": "none" if index else "full"}
             values = [np.mean(entries[name][alarm][kind]) for name in names]

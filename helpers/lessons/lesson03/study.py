@@ -14,12 +14,12 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import default_collate
 
 from helpers.data.image_set import ImageSet
 from helpers.detectors.crops import Augmentation, PhotographViews
-from helpers.detectors.networks import build_backbone
+from helpers.detectors.networks import TraceNet, build_backbone
 from helpers.detectors.ntf.stage1 import TraceEncoder, TraceMapping, TraceTerms
 from helpers.detectors.ntf.stage1_losses import decorrelation_loss, effective_rank, prototypes, proximity
 from helpers.evaluation.embeddings import neighbour_purity
@@ -38,6 +38,7 @@ __all__ = [
     "bank_of",
     "broken_copies",
     "embeddings",
+    "layer_table",
     "small_encoder",
     "spread",
     "study",
@@ -120,6 +121,40 @@ def small_encoder(seed: int, settings: Settings | None = None) -> TraceEncoder:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return TraceEncoder(build_backbone("tracenet", "bank", widths=chosen.widths), chosen.embedding)
+
+
+@torch.inference_mode()
+def layer_table(encoder: TraceEncoder, img: Tensor) -> pd.DataFrame:
+    """Follow one image through an encoder.
+
+    Args:
+        encoder: With a TraceNet as backbone; it is left in evaluation mode.
+        img: uint8 (3, H, W).
+
+    Returns:
+        One row per step, from the view to the heads: `shape` of what it returns, and `weights` that it learns.
+    """
+    encoder.eval()
+    body = encoder.backbone.body
+    assert isinstance(body, TraceNet)
+    found, values = [], encoder.backbone.view(img[None])
+    found.append(("six high-pass filters", values, 0))
+    for number, first in enumerate(range(0, len(body.layers), 3), start=1):
+        layer = body.layers[first : first + 3]
+        values = layer(values)
+        found.append((f"convolution {number}", values, _weights(layer)))
+    features = encoder.backbone(img[None])
+    found.append(("mean and deviation of each channel", features, 0))
+    for name in ("homogeneous", "heterogeneous"):
+        head = getattr(encoder, name)
+        found.append((f"{name} head", head(features), _weights(head)))
+    rows = [{"step": step, "shape": tuple(made.shape[1:]), "weights": weights} for step, made, weights in found]
+    return pd.DataFrame(rows).set_index("step")
+
+
+def _weights(module: nn.Module) -> int:
+    """Count what a module learns."""
+    return sum(parameter.numel() for parameter in module.parameters())
 
 
 def view_pool(
