@@ -1,5 +1,8 @@
 """Variance between groups: made-up groups whose components are known, and where upsampling puts its copies."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +12,7 @@ from helpers.lessons.lesson02.variance import (
     between_variance,
     frequencies,
     places,
+    recorded_ratios,
     replica_cells,
     ring_cells,
     scenes,
@@ -98,3 +102,15 @@ def test_scenes_are_the_eight_everyday_ones():
     assert set(reduced) == set(native)
     assert all(x.shape == (4, 3, 64, 64) for x in (*reduced.values(), *native.values()))
     assert not torch.equal(reduced["coffee"], native["coffee"])
+
+
+def test_recorded_ratios_are_those_of_the_record(project: Path) -> None:
+    rows = json.loads((project / "data" / "results" / "variance_zoo.json").read_text("utf-8"))["ratios"]
+    of_gans = [
+        row for row in rows if (row["of"], row["view"], row["residual"]) == ("GANs", "matched JPEG", "denoising")
+    ]
+    wanted = next(row for row in of_gans if row["over"] == "photographs")
+    found = recorded_ratios("matched JPEG")
+    assert list(found) == ["GANs", "diffusion"]
+    assert found["GANs"]["halves"].value == wanted["halves"]["value"]
+    assert list(found["diffusion"]) == list(PLACES)

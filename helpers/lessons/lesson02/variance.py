@@ -8,6 +8,7 @@ Theory says where to look. Enlarging by a factor k lays copies of a spectrum sid
 image, its mean brightness, comes back at multiples of 1 / k cycles per pixel. `replica_cells` finds these places.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from itertools import pairwise
@@ -21,6 +22,7 @@ from torch import Tensor
 from helpers.data.catalog import photograph, photographs
 from helpers.data.crops import draw_crops, stack, zoo_photographs
 from helpers.data.images import random_crop
+from helpers.data.places import data_dir
 from helpers.evaluation.metrics import Interval
 from helpers.generators import RECIPES, zoo_images
 from helpers.lessons.lesson02.attribution import POST_PROCESSING
@@ -31,6 +33,7 @@ __all__ = [
     "between_variance",
     "measure_variance_ratios",
     "places",
+    "recorded_ratios",
     "replica_cells",
     "ring_cells",
     "scenes",
@@ -211,6 +214,22 @@ def scenes(count: int = 128, seed: int = 300, *, native: bool = False) -> dict[s
 
 SURVEYED = ("difference", "median", "denoising")
 """Residuals of the study. Every linear one gives the same ratios, as its filter shifts all levels alike."""
+
+
+def recorded_ratios(view: str) -> dict[str, dict[str, Interval]]:
+    """Read what `python -m helpers zoo variance` found of denoising residuals, against photographs.
+
+    Args:
+        view: One of `helpers.lessons.lesson02.attribution.POST_PROCESSING`.
+
+    Returns:
+        "GANs" and "diffusion" -> place -> ratio.
+    """
+    record = json.loads((data_dir() / "results" / "variance_zoo.json").read_text(encoding="utf-8"))["ratios"]
+    asked = {"residual": "denoising", "view": view, "over": "photographs"}
+    rows = {row["of"]: row for row in record if row.items() >= asked.items()}
+    titles = {"GANs": "GANs", "diffusion": "diffusion models"}
+    return {name: {place: Interval(**rows[of][place]) for place in PLACES} for name, of in titles.items()}
 
 
 def measure_variance_ratios(
