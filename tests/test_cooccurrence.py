@@ -68,3 +68,15 @@ def test_blur_moves_the_description_further_than_another_crop_does() -> None:
     blurred = torch.nn.functional.avg_pool2d(img.float(), 3, 1, 1).byte()
     here, there, soft = (cooccurrences(x)[0] for x in (img[..., :120], img[..., 120:], blurred[..., :120]))
     assert float((here - there).norm()) < 0.2 * float((here - soft).norm())
+
+
+def test_a_description_does_not_hang_on_batch_or_layout() -> None:
+    """A last digit of the luma decides where a residual lies between two levels, so it must always be the same."""
+    generator = torch.Generator().manual_seed(0)
+    # Steps of one grey level are the ties: half of a step of two.
+    images = (100 + torch.randint(0, 4, (5, 3, 48, 64), generator=generator)).to(torch.uint8)
+    together = cooccurrences(images)
+    alone = torch.cat([cooccurrences(img[None]) for img in images])
+    last = cooccurrences(images.contiguous(memory_format=torch.channels_last))
+    assert torch.equal(together, alone)
+    assert torch.equal(together, last)

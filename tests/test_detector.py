@@ -10,7 +10,7 @@ from tiny_images import in_memory, made_up, noise_photograph
 
 from helpers.data.image_set import ImageSet
 from helpers.data.images import ImageError, encode_png, luminance
-from helpers.detectors.base import CARD, CARD_VERSION, WEIGHTS, WINDOWS, Detector, windows
+from helpers.detectors.base import BATCH, CARD, CARD_VERSION, WEIGHTS, WINDOWS, Detector, batch_sizes, windows
 from helpers.detectors.config import CropConfig, DetectorError
 from helpers.detectors.ntf.detector import NaturalTraceConfig
 from helpers.detectors.ntf.stage1 import TraceTerms
@@ -105,6 +105,12 @@ def test_a_score_is_the_mean_over_windows_whatever_comes_before_it() -> None:
     assert np.allclose(detector.score(iter(images[::-1]))[::-1], scores, atol=1e-6)
     assert max(shape[0] for shape in detector.seen) <= WINDOWS
     assert detector.score([]).shape == (0,)
+
+
+def test_a_gpu_takes_more_at_once_than_a_processor() -> None:
+    assert batch_sizes(torch.device("cpu")) == (BATCH, WINDOWS)
+    for device in ("cuda:1", "mps"):
+        assert all(gpu > cpu for gpu, cpu in zip(batch_sizes(torch.device(device)), (BATCH, WINDOWS), strict=True))
 
 
 @pytest.mark.parametrize("shape", [(31, 200), (200, 31), (1, 1)])

@@ -242,9 +242,12 @@ class TestBenford:
         value = (digit + rest) * 10.0**exponent
         assert statistics.first_digits(torch.tensor([-value, value], dtype=torch.float64)).tolist() == [digit, digit]
 
-    def test_a_hair_below_a_power_of_ten_starts_with_nine(self):
-        value = torch.tensor([math.nextafter(10.0**exponent, 0) for exponent in range(-1, 7)], dtype=torch.float64)
-        assert set(statistics.first_digits(value).tolist()) == {9}
+    def test_below_a_power_of_ten_there_is_a_nine_and_within_rounding_errors_a_one(self):
+        powers = torch.tensor([10.0**exponent for exponent in range(-1, 7)], dtype=torch.float64)
+        assert set(statistics.first_digits(powers * (1 - 1e-8)).tolist()) == {9}
+        assert set(statistics.first_digits(powers * (1 - 1e-12)).tolist()) == {1}
+        hair = torch.tensor([math.nextafter(float(power), 0) for power in powers], dtype=torch.float64)
+        assert set(statistics.first_digits(hair).tolist()) == {1}
 
     def test_small_values_have_no_digit(self):
         assert statistics.first_digits(torch.tensor([0.0, 0.005, 1e-12])).numel() == 0
@@ -402,3 +405,11 @@ class TestStability:
         values = statistics.measure(doubled)
         assert math.isnan(values["wavelet_shape"])
         assert math.isfinite(values["gradient_shape"])
+
+
+def test_rounding_errors_choose_no_first_digit() -> None:
+    exact = torch.tensor([0.5, 2.0, 3.0, 0.01, 10.0, 700.0], dtype=torch.float64)
+    expected = [5, 2, 3, 1, 1, 7]
+    for error in (-1e-12, 0.0, 1e-12):
+        assert statistics.first_digits(exact * (1 + error)).tolist() == expected
+    assert statistics.first_digits(exact * (1 - 1e-6)).tolist() == [4, 1, 2, 9, 6]  # and 0.01 is too small then

@@ -269,14 +269,20 @@ def test_evaluate_names_a_file_that_is_damaged_or_too_small(
     for path in df["path"]:
         (tmp_path / path).parent.mkdir(parents=True)
         (tmp_path / path).write_bytes(encode_png(noise_photograph(torch.Generator().manual_seed(1))))
-    df.to_csv(tmp_path / "m.csv", index=False)
     base = ("evaluate", "--detector", trained[0], "--manifest", tmp_path / "m.csv", "--draws", 2)
     bad = tmp_path / df["path"].iloc[1]
-    bad.write_bytes(encode_png(torch.zeros(3, 20, 50, dtype=torch.uint8)))
+
+    def spoil(data: bytes) -> None:
+        """Spoil the second file; its hash in the manifest is that of what lies there."""
+        bad.write_bytes(data)
+        hashes = [hashlib.sha256((tmp_path / path).read_bytes()).hexdigest() for path in df["path"]]
+        df.assign(sha256=hashes).to_csv(tmp_path / "m.csv", index=False)
+
+    spoil(encode_png(torch.zeros(3, 20, 50, dtype=torch.uint8)))
     status, _, err = call(capsys, *base)
     assert status == 2
     assert f"{bad.name}: an image of 50 x 20 pixels is too small" in err
-    bad.write_bytes(b"\x89PNG and nothing")
+    spoil(b"\x89PNG and nothing")
     status, _, err = call(capsys, *base)
     assert status == 2
     assert bad.name in err

@@ -9,6 +9,7 @@ import typer
 
 from helpers.cli.common import (
     AsJson,
+    Device,
     Draws,
     OnError,
     OnErrorStop,
@@ -41,11 +42,12 @@ def sweep(
     surface: Annotated[bool, typer.Option(help="Also run the grid of resize factors and JPEG qualities.")] = True,
     cache: Annotated[Path, typer.Option(help="Folder for finished cells.")] = Path("runs/robustness"),
     draws: Draws = 1000,
+    device: Device = "cpu",
     on_error: OnErrorStop = OnError.STOP,
     as_json: AsJson = False,
 ) -> None:
     """Score perturbed images, and report AP and accuracy at the stored threshold with 95 % intervals."""
-    from helpers.api import detector_folder
+    from helpers.api import detector_folder, find_device
     from helpers.data.image_set import ImageSet, Pictures
     from helpers.data.readable import Refused
     from helpers.data.select import load_rows
@@ -57,7 +59,7 @@ def sweep(
     from helpers.pixels.perturbations import PERTURBATIONS
 
     detector = detector_folder(detector)
-    one = load_detector(detector)
+    one = load_detector(detector).to(find_device(device))
     if manifest == "zoo":
         zoo = zoo_set(split)
         df, place = zoo.manifest.assign(row=range(len(zoo))), None

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 __all__ = ["GENERATED", "PHOTOGRAPH", "InputError", "Prediction", "as_image", "predict"]
 
 PHOTOGRAPH, GENERATED = "photograph", "generated"
-ON_CPU, ON_GPU = 16, 64
-"""Images that are scored together when nobody says otherwise."""
 
 
 class InputError(NaturalTracesError):
@@ -68,7 +66,7 @@ def predict(
     Yields:
         One row for each input, in order. What cannot be read is a row with its error.
     """
-    from helpers.detectors.base import read_ahead
+    from helpers.detectors.base import batch_sizes, read_ahead
 
     def prepared(item: tuple[int, Any]) -> tuple[str, list[Image] | str]:
         number, value = item
@@ -78,7 +76,7 @@ def predict(
         except NaturalTracesError as error:
             return str(name), str(error).removeprefix(f"{name}: ")
 
-    size = batch or (ON_CPU if detector.device.type == "cpu" else ON_GPU)
+    size = batch or batch_sizes(detector.device)[0]
     stream = read_ahead(prepared, enumerate(_many(inputs)), workers or 2, 2 * size)
     while part := list(islice(stream, size)):
         cut = [views for _, views in part if not isinstance(views, str)]

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load as tensors_from_bytes
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as tensors_to_bytes
 from torch import Tensor, nn
 
@@ -35,12 +34,11 @@ def _write_tensors(path: Path, tensors: Mapping[str, Tensor], header: object) ->
 
 
 def _read_tensors(path: Path) -> tuple[dict[str, Tensor], Any]:
-    """Read what `_write_tensors` wrote; the file is read whole, so that it may be replaced while tensors live."""
+    """Read what `_write_tensors` wrote; tensors are copies, so that the file may be replaced while they live."""
     try:
-        data = path.read_bytes()
-        tensors = tensors_from_bytes(data)  # checks the header and every offset
-        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")]).get("__metadata__", {})
-        return tensors, json.loads(header.get(_HEADER_KEY, "{}"))
+        with safe_open(path, framework="pt") as file:  # checks the header and every offset
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+            return tensors, json.loads((file.metadata() or {}).get(_HEADER_KEY, "{}"))
     except OSError as error:
         raise StorageError(f"{path.name}: cannot be read: {error.strerror or error}") from error
     except (SafetensorError, ValueError, KeyError, AttributeError) as error:
