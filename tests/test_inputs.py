@@ -1,5 +1,6 @@
 """Which files a command line means, and which rows can be read."""
 
+import hashlib
 import os
 import sys
 from collections import Counter
@@ -93,5 +94,8 @@ def test_rows_that_cannot_be_read_are_named_with_the_reason(tmp_path: Path) -> N
     assert [one.path for one in refused] == ["cut.png", "absent.png"]
     assert refused[1].error == "no such file"
     assert refused[0].to_dict()["error"]
+    hashed = df.iloc[[1, 1]].assign(sha256=[hashlib.sha256(PNG).hexdigest(), "0" * 64])
+    kept, refused = split_readable(hashed, tmp_path)
+    assert (len(kept), [one.error for one in refused]) == (1, ["the file differs from its sha256 in the manifest"])
     _, small = split_readable(df.iloc[[1]], tmp_path, least=64)
     assert small[0].error == "50 x 40 pixels are fewer than the 64 x 64 needed"
