@@ -385,6 +385,26 @@ def test_evaluate_refuses_before_anything_is_scored(
     assert err.count("\n") == 1
 
 
+@pytest.mark.parametrize(("extra", "kept"), [((), "lies in the cache folder"), (("--no-cache",), "nothing is kept")])
+def test_an_interrupted_evaluation_says_what_is_kept(
+    extra: tuple[str, ...],
+    kept: str,
+    trained: list[Path],
+    table: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("helpers.detectors.scores.score_table", interrupted)
+    status, out, err = call(capsys, "evaluate", "--detector", trained[0], "--manifest", table, *extra)
+    assert (status, out) == (2, "")
+    assert err.startswith("error: interrupted: ")
+    assert kept in err
+    assert err.count("\n") == 1
+
+
 @pytest.fixture
 def damaged(table: Path, tmp_path: Path) -> Path:
     """The set with one file of each split cut off."""

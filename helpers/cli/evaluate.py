@@ -14,6 +14,7 @@ from helpers.cli.common import (
     OnErrorStop,
     Root,
     Where,
+    kept_on_interrupt,
     print_json,
     print_rows,
     readable_rows,
@@ -24,6 +25,7 @@ from helpers.cli.common import (
 if TYPE_CHECKING:
     import pandas as pd
 
+    from helpers.detectors.base import Detector
     from helpers.evaluation.error_rates import PairedRanking, SourceRate
     from helpers.evaluation.report import Report
 
@@ -74,18 +76,15 @@ def evaluate(
     folders, rival_folders = ([detector_folder(one) for one in which] for which in (detector, against or []))
     detectors, rivals = ([load_detector(folder) for folder in one] for one in (folders, rival_folders))
     df, refused = readable_rows(df, place, on_error, SMALLEST)
-    place_of_work = find_device(device)
-    tables, others = (
-        [cached_table(folder, df, place, jpeg, cache=cache, device=place_of_work, say=tell) for folder in one]
-        for one in (folders, rival_folders)
-    )
+    kept = "what is scored lies in the cache folder; the same command goes on from there"
+    with kept_on_interrupt(kept if cache else "nothing is kept with --no-cache"):
+        how: dict[str, Any] = {"cache": cache, "device": find_device(device), "say": tell}
+        tables, others = (
+            [cached_table(folder, df, place, jpeg, **how) for folder in one] for one in (folders, rival_folders)
+        )
     if scores is not None:
         _write_scores(tables, scores)
-    histories = [one.history for one in (*detectors, *rivals)]  # what any of them saw is unseen by none
-    known: dict[str, Any] = {
-        f"seen_{kind}": sorted({name for history in histories for name in history[kind]})
-        for kind in ("generators", "sources")
-    }
+    known = _known([*detectors, *rivals])
     thresholds = [one.threshold for one in detectors]
     if against:
         report = reports.compare(tables, others, **known, cluster=cluster, n_draws=draws)
@@ -111,6 +110,14 @@ def evaluate(
         _print(report, f"{head['detector']}: {len(df):,} images, {len(detectors)} run(s)")
         _print_sources(sources, pairs)
     tell_refused(refused)
+
+
+def _known(detectors: "list[Detector]") -> dict[str, Any]:
+    """Gather what any of the detectors saw: it is unseen by none."""
+    return {
+        f"seen_{kind}": sorted({name for one in detectors for name in one.history[kind]})
+        for kind in ("generators", "sources")
+    }
 
 
 def _check(df: "pd.DataFrame", split: str, cluster: str, pair: str | None, scores: Path | None) -> None:
