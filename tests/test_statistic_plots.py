@@ -62,17 +62,18 @@ def test_stability_figure_has_a_panel_per_statistic_and_a_point_per_photograph(c
 
 def test_the_explorer_redraws_when_a_control_changes(coffee, monkeypatch):
     shown = []
-    monkeypatch.setattr(widgets, "display_widget", lambda box, static, note: shown.append((box, static, note)))
+    monkeypatch.setattr(widgets, "display_widget", lambda box, still, note, number: shown.append((box, still, note)))
     statistic_plots.statistic_explorer({"coffee": coffee})
-    box, static, note = shown[0]
-    *controls, picture = box.children
+    box, still, note = shown[0]
+    *controls, picture, caption = box.children
+    first = picture.value
     assert [control.description for control in controls] == ["statistic", "photograph", "copy", "shrunk"]
     assert all(isinstance(control, ipywidgets.Dropdown) for control in controls)
-    assert static == picture.value
+    assert still.png.startswith(b"\x89PNG")
     assert "statistic, photograph, copy, shrunk" in note
     controls[0].value, controls[2].value = "first digits", "saved as JPEG 40"
-    assert picture.value != static
-    assert "copy = saved as JPEG 40" in picture.value
+    assert picture.value != first
+    assert "copy = saved as JPEG 40" in caption.value
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
