@@ -7,9 +7,14 @@ from pathlib import Path
 import pytest
 import yaml
 
-CONDA_NAMES = {"torch": "pytorch", "matplotlib": "matplotlib-base", "huggingface-hub": "huggingface_hub"}
-PIP_ONLY = {"hatchling", "editables", "playwright", "pillow-heif"}
-"""Build tools of the pip installation, the browser driver of maintainers, and an optional extra."""
+CONDA_NAMES = {
+    "torch": "pytorch",
+    "matplotlib": "matplotlib-base",
+    "huggingface-hub": "huggingface_hub",
+    "pillow-heif": "pillow_heif",
+}
+PIP_ONLY = {"hatchling", "editables", "playwright"}
+"""Build tools of the pip installation, and the browser driver of maintainers."""
 
 
 def requirements(project: Path) -> dict[str, str]:

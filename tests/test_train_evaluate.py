@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import pandas as pd
@@ -11,13 +12,17 @@ from tiny_images import checkered, noise_photograph
 
 from helpers import cli
 from helpers.cli import bench
+from helpers.cli.common import only_run
 from helpers.data.collect import manifest_from_folder
+from helpers.data.files import write_atomic
+from helpers.data.image_set import ImageSet
 from helpers.data.images import encode_png
 from helpers.data.manifest import ManifestError, write_manifest
 from helpers.data.select import select
 from helpers.detectors import speed
+from helpers.detectors.base import Detector
 from helpers.detectors.config import changes_from
-from helpers.detectors.registry import load_detector
+from helpers.detectors.registry import find_detector, load_detector
 from helpers.evaluation.report import METRICS
 
 SETTINGS = ("--set", "size=32", "--set", "jpeg=0", "--set", "window=48")
@@ -107,6 +112,40 @@ def test_train_on_chosen_rows(table: Path, capsys: pytest.CaptureFixture[str], t
     history = load_detector(tmp_path / "run").history
     assert history["generators"] == ["glimmer"]
     assert "forest" not in history["sources"]
+
+
+def test_a_second_training_into_one_folder_names_the_first(
+    table: Path, configuration: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    words = ("train", configuration, "--out", tmp_path / "run", "--manifest", table, *SETTINGS)
+    with only_run(tmp_path / "run"):
+        status, _, err = call(capsys, *words)
+    assert status == 2
+    assert f"process {os.getpid()} is writing here; wait for it, or choose another --out" in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(("step", "kept"), [(3, "holds no checkpoint yet"), (1000, "keeps the last checkpoint")])
+def test_an_interrupted_training_says_what_is_kept(
+    step: int,
+    kept: str,
+    table: Path,
+    configuration: Path,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def interrupted(detector: Detector, images: ImageSet, out: Path) -> None:
+        if step > 250:
+            write_atomic(out / "stage" / "checkpoint.safetensors", b"")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(find_detector("cross_entropy"), "fit_weights", interrupted)
+    status, out, err = call(capsys, "train", configuration, "--out", tmp_path, "--manifest", table, *SETTINGS)
+    assert (status, out) == (2, "")
+    assert err.startswith("error: interrupted: ")
+    assert kept in err
+    assert not list(tmp_path.glob(".lock*"))
 
 
 # --------------------------------------------------------------------------------------------------------- evaluate

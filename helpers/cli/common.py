@@ -4,7 +4,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from enum import StrEnum
 from pathlib import Path
@@ -40,6 +40,7 @@ __all__ = [
     "Workers",
     "group",
     "interval",
+    "kept_checkpoint",
     "kept_on_interrupt",
     "one_line_entries",
     "one_line_numbers",
@@ -105,16 +106,27 @@ def tell(text: str) -> None:
 
 
 @contextmanager
-def kept_on_interrupt(kept: str) -> Iterator[None]:
+def kept_on_interrupt(kept: str | Callable[[], str]) -> Iterator[None]:
     """Turn Ctrl-C into one line that says what is kept.
 
     Args:
-        kept: One clause, such as "runs/a keeps the last checkpoint; the same command goes on from there".
+        kept: One clause, or a function that makes it then.
     """
     try:
         yield
     except KeyboardInterrupt:
-        raise InterruptedRunError(f"interrupted: {kept}") from None
+        raise InterruptedRunError(f"interrupted: {kept if isinstance(kept, str) else kept()}") from None
+
+
+def kept_checkpoint(folder: Path) -> Callable[[], str]:
+    """Say whether a folder of training holds a checkpoint, when it is asked."""
+
+    def told() -> str:
+        if any(folder.rglob("checkpoint.safetensors")):
+            return f"{folder} keeps the last checkpoint; the same command goes on from there"
+        return f"{folder} holds no checkpoint yet; the same command begins anew"
+
+    return told
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from helpers.cli.common import (
     Root,
     Settings,
     Where,
+    kept_checkpoint,
     kept_on_interrupt,
     only_run,
     print_json,
@@ -50,7 +51,7 @@ def holdout(
         read_config(config_path(config), NaturalTraceConfig, **{**changes, "seed": seed}) for seed in range(seeds)
     ]
     found: list[dict[str, Any]] = []
-    with only_run(out), kept_on_interrupt(f"{out} keeps the last checkpoint; the same command goes on from there"):
+    with only_run(out), kept_on_interrupt(kept_checkpoint(out)):
         for seed, chosen in enumerate(configs):
             found += [{"seed": seed, **row} for row in selection.holdout(images, chosen, out, progress=tell)]
     means = selection.means(found)

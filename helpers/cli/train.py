@@ -16,6 +16,7 @@ from helpers.cli.common import (
     Seed,
     Settings,
     Where,
+    kept_checkpoint,
     kept_on_interrupt,
     only_run,
     print_json,
@@ -50,7 +51,7 @@ def train(
     df, refused = readable_rows(df, place, on_error)
     train_set, val_set = (ImageSet(df[df["split"] == name].reset_index(drop=True), place) for name in ("train", "val"))
     begin = time.perf_counter()
-    with only_run(out), kept_on_interrupt(f"{out} keeps the last checkpoint; the same command goes on from there"):
+    with only_run(out), kept_on_interrupt(kept_checkpoint(out)):
         detector.fit(train_set, val_set, out)
         seconds = time.perf_counter() - begin
         notes = {"manifest": Path(manifest).name, "where": where or [], "seconds": round(seconds, 1)}

@@ -6,7 +6,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from helpers.cli.common import AsJson, Draws, group, kept_on_interrupt, only_run, print_json, print_rows, tell
+from helpers.cli.common import (
+    AsJson,
+    Draws,
+    group,
+    kept_checkpoint,
+    kept_on_interrupt,
+    only_run,
+    print_json,
+    print_rows,
+    tell,
+)
 from helpers.errors import NaturalTracesError
 
 if TYPE_CHECKING:
@@ -67,7 +77,7 @@ def train(
     for name in _chosen(names, everything):
         with (
             only_run(runs / name),
-            kept_on_interrupt(f"{runs / name} keeps the last checkpoint; the same command goes on from there"),
+            kept_on_interrupt(kept_checkpoint(runs / name)),
         ):
             out = train_one(name, runs, steps=steps, accelerator=accelerator, resume=not anew)
         if adopt:
