@@ -3,13 +3,16 @@ import os
 import subprocess
 import sys
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from helpers import cli
 from helpers.cli import COMMANDS, doctor
+from helpers.cli.application import application
 from helpers.data import collect, images, manifest
 from helpers.data.places import shipped
 
@@ -174,6 +177,31 @@ def test_every_command_has_its_own_help(capsys: pytest.CaptureFixture[str], name
     status, out, _ = call(capsys, name, "--help")
     assert status == 0
     assert out.startswith("Usage: ")
+
+
+def leaves(command: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """List every command that does something: its words, and what typer made of it."""
+    inner = getattr(command, "commands", None)
+    if inner is None:
+        yield words, command
+    else:
+        for name in inner:
+            yield from leaves(inner[name], (*words, name))
+
+
+def test_every_command_can_print_json_and_means_the_same_by_an_option() -> None:
+    """`--json` everywhere; options that several commands have bear one help text, so that they mean one thing."""
+    texts: dict[str, set[str]] = {}
+    for words, command in leaves(application()):
+        if command.hidden:
+            continue
+        options = {name: option for option in command.params for name in option.opts}
+        assert "--json" in options, words
+        for name in ("--where", "--device", "--batch", "--set", "--on-error"):
+            if name in options:
+                texts.setdefault(name, set()).add(options[name].help)
+    assert {name for name, known in texts.items() if len(known) > 1} == set()
+    assert {"--where", "--set"} <= set(texts)
 
 
 def test_a_command_alone_prints_its_help_and_ends_with_status_2(capsys: pytest.CaptureFixture[str]) -> None:

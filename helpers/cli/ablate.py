@@ -11,8 +11,8 @@ from helpers.cli.common import (
     Config,
     Manifest,
     OnError,
-    OnErrorStop,
     Root,
+    WhenRefused,
     Where,
     kept_on_interrupt,
     only_run,
@@ -32,7 +32,7 @@ def ablate(
     variant: Annotated[list[str] | None, typer.Option(help="Only these; all when left out.")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Runs, with seeds from 0.")] = 3,
     out: Annotated[Path, typer.Option(help="Folder of checkpoints.")] = Path("runs/ablation"),
-    on_error: OnErrorStop = OnError.STOP,
+    on_error: WhenRefused = OnError.STOP,
     as_json: AsJson = False,
 ) -> None:
     """Train each variant on the train split, fix thresholds on val, report on test, with paired differences."""

@@ -9,9 +9,9 @@ from helpers.cli.common import (
     Draws,
     ManifestName,
     OnError,
-    OnErrorStop,
     Root,
     Seed,
+    WhenRefused,
     Where,
     print_json,
     print_table,
@@ -35,7 +35,7 @@ def audit(
     max_images: Annotated[int, typer.Option(min=4, help="Sample at most so many images.")] = 20_000,
     draws: Draws = 1000,
     seed: Seed = 0,
-    on_error: OnErrorStop = OnError.STOP,
+    on_error: WhenRefused = OnError.STOP,
     as_json: AsJson = False,
 ) -> None:
     """Measure what format, size, tables, colour and metadata give away: leak AUC per cue, with 95 % interval."""

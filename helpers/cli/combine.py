@@ -9,8 +9,8 @@ from helpers.cli.common import (
     AsJson,
     Manifest,
     OnError,
-    OnErrorStop,
     Root,
+    WhenRefused,
     Where,
     only_run,
     print_json,
@@ -25,7 +25,7 @@ def combine(
     manifest: Manifest = "benchmark",
     root: Root = None,
     where: Where = None,
-    on_error: OnErrorStop = OnError.STOP,
+    on_error: WhenRefused = OnError.STOP,
     as_json: AsJson = False,
 ) -> None:
     """Average trained detectors: scales from the train split, threshold and calibration from the val split."""

@@ -32,10 +32,10 @@ __all__ = [
     "Manifest",
     "ManifestName",
     "OnError",
-    "OnErrorStop",
     "Root",
     "Seed",
     "Settings",
+    "WhenRefused",
     "Where",
     "Workers",
     "group",
@@ -82,7 +82,7 @@ class OnError(StrEnum):
     SKIP = "skip"
 
 
-OnErrorStop = Annotated[
+WhenRefused = Annotated[
     OnError, typer.Option("--on-error", help="When a file cannot be read: stop, or skip all such files and name them.")
 ]
 

@@ -115,11 +115,15 @@ def verify(name: Name, as_json: AsJson = False) -> None:
 
 
 @app.command()
-def path(name: Name) -> None:
+def path(name: Name, as_json: AsJson = False) -> None:
     """Print the folder of a data set, for scripts; it need not exist yet."""
     from helpers.data.catalog.entries import find_entry
 
-    typer.echo(str(_folder(find_entry(name))))
+    folder = str(_folder(find_entry(name)))
+    if as_json:
+        print_json({"name": name, "folder": folder}, indent=None)
+        return
+    typer.echo(folder)
 
 
 @app.command(hidden=True)

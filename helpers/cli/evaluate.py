@@ -11,8 +11,8 @@ from helpers.cli.common import (
     Draws,
     Manifest,
     OnError,
-    OnErrorStop,
     Root,
+    WhenRefused,
     Where,
     kept_on_interrupt,
     print_json,
@@ -54,7 +54,7 @@ def evaluate(
     scores: Annotated[Path | None, typer.Option(help="Also write all scores to this CSV file.")] = None,
     device: Device = "cpu",
     cache: Annotated[bool, typer.Option(help="Take scores from the cache folder, and keep new ones there.")] = True,
-    on_error: OnErrorStop = OnError.STOP,
+    on_error: WhenRefused = OnError.STOP,
     as_json: AsJson = False,
 ) -> None:
     """Report AP, AUC, accuracy at the stored threshold, ECE: per generator and kind of real, with 95 % intervals.

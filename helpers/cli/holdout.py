@@ -10,9 +10,9 @@ from helpers.cli.common import (
     Config,
     Manifest,
     OnError,
-    OnErrorStop,
     Root,
     Settings,
+    WhenRefused,
     Where,
     kept_checkpoint,
     kept_on_interrupt,
@@ -32,7 +32,7 @@ def holdout(
     setting: Settings = None,
     seeds: Annotated[int, typer.Option(min=1, help="Runs, with seeds from 0.")] = 1,
     out: Annotated[Path, typer.Option(help="Folder of checkpoints.")] = Path("runs/holdout"),
-    on_error: OnErrorStop = OnError.STOP,
+    on_error: WhenRefused = OnError.STOP,
     as_json: AsJson = False,
 ) -> None:
     """Hold out each training generator with each photo source; rank them by every score. Test images are not read."""

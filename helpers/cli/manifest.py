@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from helpers.cli import Status
-from helpers.cli.common import AsJson, ManifestName, OnError, OnErrorStop, Root, Seed, group, print_json, print_table
+from helpers.cli.common import AsJson, ManifestName, OnError, Root, Seed, WhenRefused, group, print_json, print_table
 from helpers.errors import printable
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def folder(
     by: By = "auto",
     test_only: TestOnly = False,
     fast: Fast = False,
-    on_error: OnErrorStop = OnError.STOP,
+    on_error: WhenRefused = OnError.STOP,
     generator: Generator = "",
     seed: Seed = 0,
     licence: Licence = "not stated",
@@ -78,7 +78,7 @@ def list_(
     by: By = "auto",
     test_only: TestOnly = False,
     fast: Fast = False,
-    on_error: OnErrorStop = OnError.STOP,
+    on_error: WhenRefused = OnError.STOP,
     generator: Generator = "",
     seed: Seed = 0,
     licence: Licence = "not stated",

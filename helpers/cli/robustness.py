@@ -12,8 +12,8 @@ from helpers.cli.common import (
     Device,
     Draws,
     OnError,
-    OnErrorStop,
     Root,
+    WhenRefused,
     Where,
     group,
     kept_on_interrupt,
@@ -43,7 +43,7 @@ def sweep(
     cache: Annotated[Path, typer.Option(help="Folder for finished cells.")] = Path("runs/robustness"),
     draws: Draws = 1000,
     device: Device = "cpu",
-    on_error: OnErrorStop = OnError.STOP,
+    on_error: WhenRefused = OnError.STOP,
     as_json: AsJson = False,
 ) -> None:
     """Score perturbed images, and report AP and accuracy at the stored threshold with 95 % intervals."""

@@ -15,7 +15,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from helpers.cli import Status
-from helpers.cli.common import BatchSize, DetectorName, Device, InterruptedRunError, OnError, Workers, only_writer, tell
+from helpers.cli.common import (
+    BatchSize,
+    DetectorName,
+    Device,
+    InterruptedRunError,
+    OnError,
+    WhenRefused,
+    Workers,
+    only_writer,
+    tell,
+)
 from helpers.errors import NaturalTracesError, printable
 
 if TYPE_CHECKING:
@@ -63,7 +73,7 @@ def score(
     device: Device = "auto",
     batch: BatchSize = None,
     workers: Workers = None,
-    on_error: Annotated[OnError, typer.Option(help="When a file is refused: go on, or stop there.")] = OnError.SKIP,
+    on_error: WhenRefused = OnError.SKIP,
     out: Annotated[
         Path | None, typer.Option(help="Write rows to this file: CSV, or JSON Lines if it ends in .jsonl.")
     ] = None,

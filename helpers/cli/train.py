@@ -11,10 +11,10 @@ from helpers.cli.common import (
     Config,
     Manifest,
     OnError,
-    OnErrorStop,
     Root,
     Seed,
     Settings,
+    WhenRefused,
     Where,
     kept_checkpoint,
     kept_on_interrupt,
@@ -33,7 +33,7 @@ def train(
     where: Where = None,
     seed: Seed = 0,
     setting: Settings = None,
-    on_error: OnErrorStop = OnError.STOP,
+    on_error: WhenRefused = OnError.STOP,
     as_json: AsJson = False,
 ) -> None:
     """Train a detector on the train split; threshold and calibration come from the val split."""
