@@ -10,9 +10,11 @@ import torch
 from helpers.cli import main
 from helpers.data.image_set import ImageSet
 from helpers.data.images import encode_png
+from helpers.detectors import baselines
 from helpers.detectors.config import DetectorError
 from helpers.detectors.ntf.detector import SCORES, NaturalTraceConfig
-from helpers.selection.holdout import folds, holdout, means
+from helpers.detectors.registry import config_from
+from helpers.selection.holdout import folds, holdout, holdout_whole, means
 
 CONFIG = NaturalTraceConfig(
     backbone="cooccurrence",
@@ -93,6 +95,18 @@ def test_every_score_ranks_what_was_held_out(tmp_path: Path, monkeypatch: pytest
     assert {(row["generator"], row["source"]) for row in found} == {("one", "sea")}
     for score in ("subspace", "all"):  # smoothed noise is easy
         assert min(row[tier] for row in found if row["score"] == score for tier in ("known", "foreign")) > 0.8
+
+
+def test_any_kind_of_detector_can_be_held_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = made_up(rows())
+    original = baselines.examples
+    monkeypatch.setattr(baselines, "examples", lambda crops, count: original(crops, 40))
+    found = holdout_whole(images, config_from({"detector": "spectrum", "size": 48, "jpeg": 0.0}), tmp_path)
+    assert [(row["generator"], row["source"]) for row in found] == [
+        (fold.generator, fold.source) for fold in folds(images.manifest)
+    ]
+    assert {row["score"] for row in found} == {"spectrum"}
+    assert min(row[tier] for row in found for tier in ("known", "foreign")) > 0.9  # smoothed noise is easy
 
 
 def test_means_are_over_folds() -> None:

@@ -68,6 +68,17 @@ def test_the_page_leads_from_a_class_to_scores(here: Path, page: str) -> None:
     assert sum(right) > 80
 
 
+def test_the_other_commands_take_it_as_well(here: Path, page: str) -> None:
+    assert run(*commands(page)[0]).exit_code == 0
+    words = ("--plugin", "colour_noise.py", "robustness", "sweep", "runs/mine", "--manifest", "set/manifest.csv")
+    done = run(*words, "--only", "jpeg", "--no-surface", "--draws", 2, "--seen", "--json")
+    assert done.exit_code == 0, done.stderr
+    assert json.loads(done.stdout)["detector"] == "colour_noise"
+    words = ("--plugin", "colour_noise.py", "holdout", "mine.toml", "--manifest", "set/manifest.csv", "--json")
+    done = run(*words)
+    assert (done.exit_code, "two generators and two photo sources" in done.stderr) == (2, True)
+
+
 def test_the_code_is_forty_lines(page: str) -> None:
     (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     assert sum(bool(line.strip()) for line in code.splitlines()) <= 40

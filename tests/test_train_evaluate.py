@@ -363,6 +363,7 @@ def test_the_bench_times_scoring_and_learning(capsys: pytest.CaptureFixture[str]
     assert set(parts) >= {"decoding", "windows", "network", "all of it", "stage 1", "stage 2"}
     assert all(row["per_second"] > 0 for row in found["rows"])
     assert "of the steps with input that costs nothing" in parts["stage 2"]["note"]
+    assert found["peak_memory_mb"] is None or found["peak_memory_mb"] > 50
     bench._print(found, [speed.Row("network", "image", 21.34, float("nan"), "on a GPU")])
     out = capsys.readouterr().out
     assert "CPU ms each" in out

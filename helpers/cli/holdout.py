@@ -47,13 +47,16 @@ def holdout(
     df, refused = readable_rows(df[df["split"].isin(("train", "val"))].reset_index(drop=True), place, on_error)
     images = ImageSet(df, place)
     changes = changes_from(setting or [])
-    configs = [
-        read_config(config_path(config), NaturalTraceConfig, **{**changes, "seed": seed}) for seed in range(seeds)
-    ]
+    configs = [read_config(config_path(config), **{**changes, "seed": seed}) for seed in range(seeds)]
     found: list[dict[str, Any]] = []
     with only_run(out), kept_on_interrupt(kept_checkpoint(out)):
         for seed, chosen in enumerate(configs):
-            found += [{"seed": seed, **row} for row in selection.holdout(images, chosen, out, progress=tell)]
+            rows = (
+                selection.holdout(images, chosen, out, progress=tell)
+                if isinstance(chosen, NaturalTraceConfig)
+                else selection.holdout_whole(images, chosen, out, progress=tell)
+            )
+            found += [{"seed": seed, **row} for row in rows]
     means = selection.means(found)
     if as_json:
         head = {"config": config, "manifest": Path(manifest).name, "where": where or [], "settings": setting or []}

@@ -16,8 +16,8 @@ from helpers.errors import NaturalTracesError
 
 __all__ = ["KEPT_BYTES", "ImageSet", "Pictures", "PixelCache", "TrainingDataError"]
 
-KEPT_BYTES = 2**30
-"""Decoded images that are kept at most, together: one gibibyte, some thousand pictures of half a megapixel."""
+KEPT_BYTES = 2**31
+"""Decoded images that a set keeps at most: two gibibytes, some thousand pictures of half a megapixel."""
 
 
 class TrainingDataError(NaturalTracesError):

@@ -6,6 +6,7 @@ The classes here hold what several kinds share: how an image is seen, how traini
 
 import difflib
 import json
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
@@ -204,7 +205,7 @@ def _one_line(error: ValidationError, config: type[DetectorConfig]) -> str:
         return _unknown(place, config)
     if first["type"] == "missing":
         return f"{'.'.join(place)} is missing"
-    reason = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    reason = re.sub(r"^(Value error, |(Input|Tuple|String) (?=should))", "", first["msg"])
     return f"{'.'.join(place)} cannot be {first['input']!r}: {reason}" if place else reason
 
 

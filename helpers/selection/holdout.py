@@ -16,13 +16,13 @@ import pandas as pd
 import torch
 
 from helpers.data.image_set import ImageSet
-from helpers.detectors.config import DetectorError
+from helpers.detectors.config import DetectorConfig, DetectorError
 from helpers.detectors.ntf.detector import SCORES, NaturalTraceConfig, NaturalTraceDetector, make_pools
 from helpers.detectors.registry import make_detector
 from helpers.evaluation.metrics import auc
 from helpers.selection.ablation import describe_all
 
-__all__ = ["Fold", "folds", "holdout", "means"]
+__all__ = ["Fold", "folds", "holdout", "holdout_whole", "means"]
 
 
 @dataclass(frozen=True)
@@ -111,6 +111,36 @@ def holdout(
                 values = detector.logit(described).double().numpy()
             row: dict[str, Any] = {"generator": fold.generator, "source": fold.source, "score": score}
             rows.append(row | {tier: _auc(values, fold.fakes, getattr(fold, tier)) for tier in ("known", "foreign")})
+        progress(f"without {fold.generator} and {fold.source}")
+    return rows
+
+
+def holdout_whole(
+    images: ImageSet, config: DetectorConfig, out: Path, *, progress: Callable[[str], None] = lambda text: None
+) -> list[dict[str, Any]]:
+    """Train any kind of detector once per fold, and rank what was held out by its own score.
+
+    Args:
+        images: Rows of the splits train and val.
+        config: Of any kind.
+        out: Folder for checkpoints.
+        progress: Told what is done.
+
+    Returns:
+        As `holdout` does; the score is called like the detector.
+
+    Raises:
+        DetectorError: See `folds`.
+    """
+    rows = []
+    for number, fold in enumerate(folds(images.manifest)):
+        detector = make_detector(config)
+        detector.fit_weights(images.subset(fold.learn), out / f"{number}-{config.seed}")
+        wanted = np.unique(np.r_[fold.fakes, fold.known, fold.foreign])
+        values = np.full(len(images), np.nan)
+        values[wanted] = detector.eval().score(images.image(int(row)) for row in wanted)
+        row: dict[str, Any] = {"generator": fold.generator, "source": fold.source, "score": detector.name}
+        rows.append(row | {tier: _auc(values, fold.fakes, getattr(fold, tier)) for tier in ("known", "foreign")})
         progress(f"without {fold.generator} and {fold.source}")
     return rows
 
