@@ -10,7 +10,6 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
-from torchvision.transforms.functional import gaussian_blur
 
 from helpers.course.figures import (
     FAKE_STYLE,
@@ -204,6 +203,14 @@ def stability_figure(table: pd.DataFrame, names: list[str]) -> Figure:
     return fig
 
 
+def _blurred(img: Tensor) -> Tensor:
+    """Blur an image by a Gaussian of 1.5 pixels."""
+    from torchvision.transforms.functional import gaussian_blur  # it takes seconds to import, and few ask for it
+
+    blurred: Tensor = gaussian_blur(img, [9, 9], [1.5, 1.5])
+    return blurred
+
+
 def altered_copies() -> dict[str, Callable[[Tensor], Tensor]]:
     """Name the copies that the statistic explorer compares: what each does to an image, uint8 (3, H, W).
 
@@ -214,7 +221,7 @@ def altered_copies() -> dict[str, Callable[[Tensor], Tensor]]:
         "as it is": lambda img: img,
         "phases scrambled": lambda img: phase_scramble(img, seeded(0)),
         "saved as JPEG 40": lambda img: decode(encode_jpeg(img, 40)),
-        "blurred": lambda img: gaussian_blur(img, 9, 1.5),
+        "blurred": _blurred,
         "enlarged 2 times": lambda img: img.repeat_interleave(2, -2).repeat_interleave(2, -1),
     }
 
