@@ -40,11 +40,12 @@ def test_the_wheel_holds_what_commands_need_and_no_more(unpacked: Path) -> None:
     data = unpacked / "helpers" / "_data"
     assert (data / "detectors" / "ntf" / "weights.safetensors").is_file()
     assert (data / "configs" / "ntf.toml").is_file()
+    assert (data / "catalog" / "benchmark.csv.xz").is_file()
     assert sum(path.stat().st_size for path in unpacked.rglob("*") if path.is_file()) < 12_000_000
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("words", [["--help"], ["--version"], ["train", "--help"], ["cache", "info"]])
+@pytest.mark.parametrize("words", [["--help"], ["--version"], ["train", "--help"], ["cache", "info"], ["data", "list"]])
 def test_what_needs_no_data_runs(unpacked: Path, tmp_path: Path, words: list[str]) -> None:
     done = call(unpacked, tmp_path, *words)
     assert (done.returncode, done.stderr) == (0, "")
