@@ -21,6 +21,7 @@ import numpy as np
 text = "metrics.fit_platt"
 np.mean([metrics.auc([0, 1], [0, 1])])
 other.metrics.brier
+metrics.no_such_name
 """
     assert names_in_code(code) == {
         "helpers.evaluation.metrics.auc",

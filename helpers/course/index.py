@@ -5,19 +5,37 @@ Only what a lesson names in code is listed; a lesson that speaks of something wi
 
 import ast
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
 from helpers.course import NOTEBOOKS, PROJECT, lesson_number, lessons, read_notebook
 from helpers.course.execute import code_cells
 
-__all__ = ["index_page", "names_in_code", "write_index"]
+__all__ = ["defined_names", "index_page", "module_file", "names_in_code", "write_index"]
 
 PACKAGE = "helpers"
 
 
-def _is_module(dotted: str, project: Path) -> bool:
-    path = project.joinpath(*dotted.split("."))
-    return path.is_dir() or path.with_suffix(".py").is_file()
+def module_file(dotted: str, project: Path = PROJECT) -> Path | None:
+    """Find the file of a module or package by its dotted name; None where there is no such module."""
+    place = project.joinpath(*dotted.split("."))
+    file = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
+    return file if file.is_file() else None
+
+
+@lru_cache
+def defined_names(file: Path) -> frozenset[str]:
+    """List the names at the top of a module: those defined there, and those passed on."""
+    names: set[str] = set()
+    for node in ast.parse(file.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.ImportFrom | ast.Import):
+            names |= {alias.asname or alias.name for alias in node.names}
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            names |= {part.id for target in targets for part in ast.walk(target) if isinstance(part, ast.Name)}
+    return frozenset(names)
 
 
 def _imported(tree: ast.Module) -> Iterator[tuple[str, str]]:
@@ -43,11 +61,12 @@ def names_in_code(code: str, project: Path = PROJECT) -> set[str]:
     """
     tree = ast.parse(code)
     imported = dict(_imported(tree))
-    names = {dotted for dotted in imported.values() if not _is_module(dotted, project)}
+    names = {dotted for dotted in imported.values() if module_file(dotted, project) is None}
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
             module = imported.get(node.value.id, "")
-            if module and _is_module(module, project):
+            file = module_file(module, project) if module else None
+            if file and node.attr in defined_names(file):  # a variable of the lesson may bear the module's name
                 names.add(f"{module}.{node.attr}")
     return names
 
