@@ -198,7 +198,7 @@ def test_missing_file_and_folder(tmp_path) -> None:
 def test_wrong_ending_is_read_by_content(tmp_path) -> None:
     path = tmp_path / "really_a_png.jpg"
     path.write_bytes(images.encode_png(photo()))
-    assert images.probe_file(path).format == "PNG"
+    assert images.probe(images.read_bytes(path)).format == "PNG"
     assert torch.equal(images.read_image(path), photo())
 
 

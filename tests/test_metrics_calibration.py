@@ -7,7 +7,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import expit
 from sklearn.calibration import calibration_curve
-from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score
 
@@ -122,27 +121,11 @@ def test_temperature_of_hard_cases_is_finite() -> None:
     assert shifted.scale == pytest.approx(perfect.scale * 1e6, rel=1e-3)
 
 
-@pytest.mark.parametrize("balanced", [True, False])
-def test_isotonic_agrees_with_scikit_learn(balanced: bool) -> None:
-    truth, scores = sample()
-    weights = metrics.balanced_weights(truth) if balanced else None
-    expected = IsotonicRegression(out_of_bounds="clip").fit(scores, truth, sample_weight=weights)
-    places = np.linspace(0, 12, 200)
-    got = metrics.fit_isotonic(truth, scores, balanced=balanced)
-    assert got.apply(places) == pytest.approx(expected.predict(places))
-    # Means over all images of what it states and of what is true are equal.
-    base = weights if balanced else np.full(len(truth), 1 / len(truth))
-    assert base @ got.apply(scores) == pytest.approx(base @ truth)
-
-
 def test_calibrations_survive_json() -> None:
     truth, scores = sample()
-    for kind, found in (
-        (metrics.PlattScaling, metrics.fit_platt(truth, scores)),
-        (metrics.IsotonicCalibration, metrics.fit_isotonic(truth, scores)),
-    ):
-        again = kind(**json.loads(json.dumps(asdict(found))))
-        assert (again.apply(scores) == found.apply(scores)).all()
+    fitted = metrics.fit_platt(truth, scores)
+    again = metrics.PlattScaling(**json.loads(json.dumps(asdict(fitted))))
+    assert (again.apply(scores) == fitted.apply(scores)).all()
 
 
 # How far it is off
@@ -185,10 +168,9 @@ def test_calibrating_lowers_the_errors() -> None:
     truth, scores = sample(2000, 1000)
     fresh_truth, fresh = sample(2000, 1000, seed=1)
     raw = expit(4 * (fresh - 5))
-    for found in (metrics.fit_platt(truth, scores), metrics.fit_isotonic(truth, scores)):
-        stated = found.apply(fresh)
-        assert metrics.calibration_error(fresh_truth, stated) < 0.04 < metrics.calibration_error(fresh_truth, raw)
-        assert metrics.brier_score(fresh_truth, stated) < metrics.brier_score(fresh_truth, raw)
+    stated = metrics.fit_platt(truth, scores).apply(fresh)
+    assert metrics.calibration_error(fresh_truth, stated) < 0.04 < metrics.calibration_error(fresh_truth, raw)
+    assert metrics.brier_score(fresh_truth, stated) < metrics.brier_score(fresh_truth, raw)
 
 
 def test_brier_score_by_hand() -> None:

@@ -57,7 +57,6 @@ __all__ = [
     "luminance",
     "patches",
     "probe",
-    "probe_file",
     "random_crop",
     "read_bytes",
     "read_image",
@@ -228,22 +227,6 @@ def probe(data: bytes, name: str = "<bytes>", *, max_pixels: int | None = None) 
             has_icc="icc" in blocks,
             metadata=blocks,
         )
-
-
-def probe_file(path: str | Path, *, max_pixels: int | None = None) -> ImageInfo:
-    """Read what an image file says about itself.
-
-    Args:
-        path: The file.
-        max_pixels: As in `decode`.
-
-    Returns:
-        The file's properties.
-
-    Raises:
-        ImageError: The file is missing, or see `probe`.
-    """
-    return probe(read_bytes(path), str(path), max_pixels=max_pixels)
 
 
 def _quantisation(picture: PillowImage.Image) -> tuple[tuple[int, ...], ...] | None:

@@ -25,7 +25,6 @@ __all__ = [
     "fingerprint_correlation",
     "kernel_response",
     "log_spectrum",
-    "mean_spectrum",
     "median_residual",
     "phase_gains",
     "predicted_spectrum",
@@ -153,20 +152,6 @@ def residual_levels(images: Tensor, residual: str = "denoising") -> Tensor:
     """
     function = RESIDUALS[residual]
     return torch.cat([log_spectrum(function(images[start : start + 128])) for start in range(0, len(images), 128)])
-
-
-def mean_spectrum(residuals: Tensor) -> Tensor:
-    """Mean power spectrum of a set of residuals.
-
-    Args:
-        residuals: float, (n, c, H, W).
-
-    Returns:
-        float32, (H, W), in squared grey levels per pixel, frequency 0 in the middle.
-
-    Source: Zhang, Karaman, Chang, WIFS 2019 (arXiv 1907.06515); Corvi et al., CVPR workshops 2023 (arXiv 2304.06408).
-    """
-    return _power(residuals).mean(dim=0)
 
 
 def _power(residuals: Tensor) -> Tensor:

@@ -9,12 +9,10 @@
 
 from helpers.evaluation.metrics.calibration import (
     Accuracy,
-    IsotonicCalibration,
     PlattScaling,
     accuracy_at,
     brier_score,
     calibration_error,
-    fit_isotonic,
     fit_platt,
     reliability_curve,
     threshold_at_fpr,
@@ -41,7 +39,6 @@ from helpers.evaluation.metrics.ranking import (
 __all__ = [
     "Accuracy",
     "Interval",
-    "IsotonicCalibration",
     "MetricError",
     "PlattScaling",
     "accuracy_at",
@@ -55,7 +52,6 @@ __all__ = [
     "cluster_weights",
     "difference_interval",
     "equal_error_rate",
-    "fit_isotonic",
     "fit_platt",
     "ranking_intervals",
     "rate_interval",

@@ -11,20 +11,17 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import minimize
 from scipy.special import expit
-from sklearn.isotonic import IsotonicRegression
 from sklearn.metrics import brier_score_loss
 
 from helpers.evaluation.metrics.checks import MetricError, balanced_weights, checked, checked_probabilities
 
 __all__ = [
     "Accuracy",
-    "IsotonicCalibration",
     "PlattScaling",
     "accuracy_at",
     "bins",
     "brier_score",
     "calibration_error",
-    "fit_isotonic",
     "fit_platt",
     "reliability_curve",
     "threshold_at_fpr",
@@ -205,54 +202,6 @@ def fit_platt(labels: ArrayLike, scores: ArrayLike, *, balanced: bool = True) ->
     solution = minimize(loss, [1.0, 0.0], jac=True, method="L-BFGS-B", bounds=bounds, options=options).x
     scale = float(solution[0] / spread)
     return PlattScaling(scale, float(solution[1] - scale * centre))
-
-
-@dataclass(frozen=True)
-class IsotonicCalibration:
-    """Probability of being fake as a rising curve of straight pieces.
-
-    Attributes:
-        scores: Where the pieces meet, ascending.
-        probabilities: Of being fake there, not descending.
-    """
-
-    scores: tuple[float, ...]
-    probabilities: tuple[float, ...]
-
-    def apply(self, scores: ArrayLike) -> NDArray[np.float64]:
-        """Turn scores into probabilities of being fake.
-
-        Args:
-            scores: Any shape; outside the fitted range the nearest end holds.
-
-        Returns:
-            Same shape, in [0, 1].
-        """
-        return np.asarray(np.interp(np.asarray(scores, np.float64), self.scores, self.probabilities), np.float64)
-
-
-def fit_isotonic(labels: ArrayLike, scores: ArrayLike, *, balanced: bool = True) -> IsotonicCalibration:
-    """Fit a rising curve from score to probability; for validation scores only.
-
-    It assumes no shape, so it needs more images than two numbers do: some hundreds of each class.
-
-    Args:
-        labels: (N,) 0 real, 1 fake; both must occur.
-        scores: (N,) higher means more fake.
-        balanced: Real and fake weigh equally.
-
-    Returns:
-        The calibration.
-
-    Raises:
-        MetricError: Lengths differ, a value is not finite, or a class is missing.
-
-    Source: Zadrozny & Elkan, Transforming classifier scores into accurate multiclass probability estimates (2002).
-    """
-    truth, values = checked(labels, scores)
-    weights = balanced_weights(truth) if balanced else None
-    model = IsotonicRegression(y_min=0, y_max=1).fit(values, truth, sample_weight=weights)
-    return IsotonicCalibration(tuple(map(float, model.X_thresholds_)), tuple(map(float, model.y_thresholds_)))
 
 
 # How far it is off
