@@ -25,9 +25,10 @@ def module_file(dotted: str, project: Path = PROJECT) -> Path | None:
 
 @lru_cache
 def defined_names(file: Path) -> frozenset[str]:
-    """List the names at the top of a module: those defined there, and those passed on."""
+    """List the names at the top of a module: those defined there, and those passed on (lazily, too)."""
     names: set[str] = set()
-    for node in ast.parse(file.read_text(encoding="utf-8")).body:
+    body = ast.parse(file.read_text(encoding="utf-8")).body
+    for node in [*body, *(inner for block in body if isinstance(block, ast.If) for inner in block.body)]:
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
             names.add(node.name)
         elif isinstance(node, ast.ImportFrom | ast.Import):
