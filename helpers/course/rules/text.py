@@ -32,6 +32,8 @@ NUMBERED = re.compile(r"^\d+\. +(\S+)", re.MULTILINE)
 TAG = re.compile(r"</?([a-zA-Z][a-zA-Z0-9]*)\b[^>]*>")
 ALLOWED_TAGS = {"details", "summary", "br", "sub", "sup"}
 ABBREVIATIONS = re.compile(r"\b(?:e\.g|i\.e|cf|et al|vs|Fig|Eq|No|Sec|approx|[A-Z])\.")
+MARKUP = re.compile(r"^\s*(?:(?:[-*+]|\d+\.) +)?(?:\*\*[^*]+\*\*)?|<summary>[a-d]\. |`[^`]*`|\$[^$]*\$|<[^>]*>")
+"""What is no sentence: the mark of a list, a bold beginning, the letter of an option, code, formulas, tags."""
 NEXT_SENTENCE = re.compile(r"[.!?][\"')\]*_]*\s+[\"'(\[*_]*[A-Z]")
 
 
@@ -90,7 +92,7 @@ def one_sentence_per_line(lesson: Lesson) -> Found:
     references = lesson.section("Further reading")
     for cell in lesson.markdown:
         for line in FENCE.sub("", cell.source).splitlines():
-            plain = re.sub(r"^\s*(?:(?:[-*+]|\d+\.) +)?(?:\*\*[^*]+\*\*)?|`[^`]*`|\$[^$]*\$|<[^>]*>", "", line)
+            plain = MARKUP.sub("", line)
             plain = ABBREVIATIONS.sub("", plain)
             if not line.startswith(("|", "#")) and line not in references and NEXT_SENTENCE.search(plain):
                 yield cell.id, f"two sentences on one line: {line.strip()[:60]}"
