@@ -223,8 +223,8 @@ def test_tables_of_recorded_reports() -> None:
         "high": 0.8,
     }
     text = means_text(reports)
-    assert text.columns.tolist() == ["seen-source"]
-    assert text["seen-source"].to_dict() == {"first": "0.70 [0.60, 0.80]", "second": "0.70 [0.60, 0.80]"}
+    assert text.columns.tolist() == ["known photo sources"]
+    assert text["known photo sources"].to_dict() == {"first": "0.70 [0.60, 0.80]", "second": "0.70 [0.60, 0.80]"}
     assert generators_table(reports, "seen-source").loc["second"].to_dict() == {"a": 0.8, "b": 0.6}
     assert generators_table(reports, "elsewhere").empty
 

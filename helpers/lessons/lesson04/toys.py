@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 from helpers.detectors.ntf.stage2_losses import hardness_weights, soft_contrastive_loss, soft_targets
 from helpers.training import Task
 
-__all__ = ["Circle", "CircleTask", "Pairs", "Pull", "effective_count", "on_circle", "pulls"]
+__all__ = ["Circle", "CircleTask", "Pairs", "Pull", "effective_count", "information", "on_circle", "pulls"]
 
 
 def on_circle(degrees: Sequence[float]) -> Tensor:
@@ -90,6 +90,22 @@ def effective_count(targets: Tensor) -> Tensor:
     """Count how many traces a row of targets speaks of: exp(entropy), 1 for one-hot, K for uniform; (N, K) -> (N,)."""
     count: Tensor = torch.special.entr(targets).sum(dim=1).exp()
     return count
+
+
+def information(targets: Tensor) -> float:
+    """Measure how much a target tells about which photograph it belongs to.
+
+    Args:
+        targets: Rows sum to 1, (N, K).
+
+    Returns:
+        Entropy of the mean target minus mean entropy of the targets, in nat: from 0 (all rows alike) to ln K.
+
+    >>> round(information(torch.eye(4)) / math.log(4), 6)
+    1.0
+    """
+    entropies = torch.special.entr(torch.cat([targets.mean(dim=0, keepdim=True), targets])).sum(dim=1)
+    return float(entropies[0] - entropies[1:].mean())
 
 
 class Pairs(Dataset[dict[str, Tensor]]):

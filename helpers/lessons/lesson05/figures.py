@@ -115,13 +115,13 @@ def stages_figure(maps: Mapping[str, ArrayLike], df: pd.DataFrame) -> Figure:
         ("by generator", df["generator"].to_numpy(), group_styles(sorted(set(df["generator"]) - {""}))),
         ("by photograph", np.where(real, df["source"], ""), group_styles(sorted(set(df["source"][real])))),
     ]
-    fig, axes = figure(len(rows), len(maps), width=11, height=9.6, squeeze=False)
+    fig, axes = figure(len(rows), len(maps), width=8.5, height=9.2, squeeze=False)
     for line, (title, groups, styles) in zip(axes, rows, strict=True):
         for ax, (name, points) in zip(line, maps.items(), strict=True):
             plot_map(ax, points, groups, styles)
             ax.set_title(name if title == "by label" else "")
         line[0].set_ylabel(title)
-        line[-1].legend(loc="center left", bbox_to_anchor=(1.02, 0.5), fontsize=9, borderaxespad=0, markerscale=1.6)
+        line[-1].legend(loc="center left", bbox_to_anchor=(1.02, 0.5), fontsize=9, borderaxespad=0, markerscale=1.4)
     return fig  # type: ignore[no-any-return]
 
 
@@ -145,7 +145,7 @@ def contest_figure(maps: Sequence[ArrayLike], labels: Sequence[ArrayLike]) -> Fi
     """Draw maps without names, A, B, C ..., by label: 0 photograph, 1 fake."""
     kinds = list(LABEL_STYLES)[:2]
     styles = {name: LABEL_STYLES[kind] for name, kind in zip(("photograph", "fake"), kinds, strict=True)}
-    fig, axes = figure(1, len(maps), width=10, height=3.7)
+    fig, axes = figure(1, len(maps), width=8.5, height=3.4)
     for letter, ax, points, truth in zip("ABCDEF", axes, maps, labels, strict=False):
         plot_map(ax, points, np.where(np.asarray(truth) == 0, "photograph", "fake"), styles)
         ax.set_title(f"map {letter}")
@@ -185,11 +185,11 @@ def purity_figure(purity: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Fi
 def strip_figure(strip: Sequence[Mapping[str, Any]], df: pd.DataFrame) -> Figure:
     """Draw one embedding under several settings of UMAP; under each map its trust and its gap."""
     distances = sorted({row["min_distance"] for row in strip})
-    fig, axes = figure(len(distances), len(strip) // len(distances), width=10, height=6.8)
+    fig, axes = figure(len(distances), len(strip) // len(distances), width=8.5, height=6.4)
     for ax, row in zip(axes.flat, strip, strict=True):
         plot_map(ax, points_of(row["points"]), label_names(df), LABEL_STYLES, size=14)
-        ax.set_title(f"{row['n_neighbours']} neighbours, least distance {row['min_distance']:g}", fontsize=10)
-        ax.set_xlabel(f"trustworthiness {row['trust']:.3f}, gap {row['gap']:.2f}", fontsize=10)
+        ax.set_title(f"{row['n_neighbours']} neighbours,\nleast distance {row['min_distance']:g}", fontsize=10)
+        ax.set_xlabel(f"trust {row['trust']:.3f}, gap {row['gap']:.2f}", fontsize=10)
     fig.legend(*axes.flat[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, markerscale=1.6)
     return fig  # type: ignore[no-any-return]
 
@@ -216,15 +216,15 @@ def point_figure(
         The figure.
     """
     columns = len(near)
-    fig, axes = figure(2, columns + 1, width=11, height=4.3, gridspec_kw={"width_ratios": [2.7] + [1] * columns})
+    fig, axes = figure(4, columns, width=8.5, height=8.6, gridspec_kw={"height_ratios": [1, 1, 1, 1]})
     for ax in axes.flat:
         ax.set_axis_off()
-    large = fig.add_subplot(axes[0, 0].get_gridspec()[:, 0])
+    large = fig.add_subplot(axes[0, 0].get_gridspec()[:2, :])
     plot_map(large, points, label_names(df), LABEL_STYLES)
     mark(large, np.asarray(points)[row])
-    large.legend(fontsize=8, loc="best")
+    large.legend(fontsize=10, loc="best")
     shown = [picture, *traces, *near]
-    for ax, (text, img) in zip(axes[:, 1:].flat, shown, strict=True):
+    for ax, (text, img) in zip(axes[2:].flat, shown, strict=True):
         ax.imshow(to_array(img), interpolation="nearest")
-        ax.set_title(text, fontsize=8)
+        ax.set_title(text, fontsize=10)
     return fig  # type: ignore[no-any-return]

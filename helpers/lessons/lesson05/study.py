@@ -48,6 +48,7 @@ __all__ = [
     "RECORD",
     "STAGES",
     "StudyError",
+    "contest",
     "continuity",
     "gap",
     "measure_embeddings",
@@ -253,6 +254,24 @@ def memorise(images: Tensor, classes: ArrayLike, ridge: float = 1.0) -> Memorise
 def gap(points: ArrayLike, labels: ArrayLike) -> float:
     """Measure how pretty a map is: the silhouette of its labels, -1..1; 1 when each label is one tight island."""
     return float(silhouette_score(np.asarray(points), np.asarray(labels)))
+
+
+def contest(
+    record: Mapping[str, Any], images: ImageSet, train: ImageSet
+) -> tuple[list[NDArray[np.float64]], list[NDArray[Any]]]:
+    """Choose the three maps of the contest that opens the lesson; the lesson says at its end what they are.
+
+    Args:
+        record: See `read_record`.
+        images: The set of the study.
+        train: What the detector that knows its images by heart was fitted to.
+
+    Returns:
+        Points (N, 2) of each map, and the labels (N,) of its images.
+    """
+    told, memoriser, honest = record["told"], record["memoriser"], record["strip"][4]
+    maps = [points_of(one["points"]) for one in (told, memoriser, honest)]
+    return maps, [images.labels, train.labels, images.labels]
 
 
 def continuity(embedding: ArrayLike, points: ArrayLike, n_neighbours: int = 15) -> float:

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 from helpers.course.figures import FAKE_STYLE, REAL_STYLE, figure, line_style
-from helpers.evaluation.metrics import Interval, reliability_curve
+from helpers.evaluation.metrics import Interval, accuracy_at, average_precision, reliability_curve
 
 __all__ = [
     "matrix_figure",
@@ -20,6 +20,7 @@ __all__ = [
     "plot_scores",
     "plot_size_means",
     "ranks_figure",
+    "verdict_figure",
 ]
 
 _GUIDE: dict[str, Any] = {"color": "0.35", "linestyle": ":", "linewidth": 1.8}
@@ -54,6 +55,29 @@ def plot_scores(ax: Axes, labels: ArrayLike, scores: ArrayLike, thresholds: Mapp
     ax.set(xlabel="logit (higher: more fake)", ylabel="share of the class (%)")
 
 
+def verdict_figure(labels: ArrayLike, scores: ArrayLike, threshold: float) -> Figure:
+    """Draw the scores of a head with a threshold; the title says AP and the share of right verdicts.
+
+    Args:
+        labels: (N,) 0 real, 1 fake.
+        scores: (N,) logits.
+        threshold: From here on an image is called fake.
+
+    Returns:
+        The figure.
+    """
+    fig: Figure
+    fig, ax = figure(width=8, height=3.4)
+    plot_scores(ax, labels, scores, {"threshold": threshold})
+    right = accuracy_at(labels, scores, threshold)
+    ax.set_title(
+        f"AP {average_precision(labels, scores):.2f}, right verdicts {right.balanced:.2f}: "
+        f"photographs {right.real:.2f}, fakes {right.fake:.2f}"
+    )
+    ax.legend()
+    return fig
+
+
 def matrix_figure(matrix: pd.DataFrame, titles: Mapping[str, str], split: int) -> Figure:
     """Draw a train x test matrix as a heat map with its numbers.
 
@@ -68,7 +92,7 @@ def matrix_figure(matrix: pd.DataFrame, titles: Mapping[str, str], split: int) -
     import seaborn as sns
 
     fig: Figure
-    fig, ax = figure(width=9.5, height=7.2)
+    fig, ax = figure(width=8.5, height=6.8)
     shown = matrix.rename(index=titles, columns=titles)
     sns.heatmap(
         shown,
@@ -175,7 +199,7 @@ def ranks_figure(table: pd.DataFrame) -> Figure:
     """
     ranks = table.rank(ascending=False, method="first")
     fig: Figure
-    fig, ax = figure(width=9, height=0.55 * len(table) + 1.2)
+    fig, ax = figure(width=8.5, height=0.55 * len(table) + 1.2)
     places = np.arange(len(table.columns))
     for index, name in enumerate(table.index):
         style: dict[str, Any] = {**line_style(index)}

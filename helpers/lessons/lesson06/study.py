@@ -7,6 +7,7 @@ none: the zoo's encoder of stage 1 has seen photographs alone.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ from helpers.errors import NaturalTracesError
 from helpers.evaluation.metrics import accuracy_at, average_precision, threshold_of_best_accuracy
 
 __all__ = [
+    "TIERS",
     "Features",
     "GeneralizationError",
     "LeftOut",
@@ -45,6 +47,10 @@ __all__ = [
 ]
 
 Floats = NDArray[np.float64]
+TIERS: Mapping[str, str] = MappingProxyType(
+    {"seen-source": "known photo sources", "unseen-source": "new photo sources"}
+)
+"""Tier of a test set's photographs -> what the lesson calls it."""
 
 
 class GeneralizationError(NaturalTracesError):
@@ -355,13 +361,13 @@ def means_text(reports: Mapping[str, Mapping[str, Any]], metric: str = "ap", ove
         over: "unseen" or "seen" generators.
 
     Returns:
-        One row for each detector, one column for each tier of real images: "0.91 [0.89, 0.93]".
+        One row for each detector, one column for each tier of real images, by its name in `TIERS`: "0.91 [0.89, 0.93]".
     """
     table = means_table(reports, metric)
     table = table[table["over"] == over].copy()
     table["text"] = [f"{row.value:.2f} [{row.low:.2f}, {row.high:.2f}]" for row in table.itertuples(index=False)]
     cells = table.pivot_table(index="detector", columns="tier", values="text", aggfunc="first")
-    return cells.loc[list(reports)].rename_axis(columns=None)
+    return cells.loc[list(reports)].rename(columns=dict(TIERS)).rename_axis(columns=None)
 
 
 def generators_table(reports: Mapping[str, Mapping[str, Any]], tier: str, metric: str = "ap") -> pd.DataFrame:

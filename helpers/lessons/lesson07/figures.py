@@ -116,7 +116,7 @@ def strength_figure(
         ax.axhline(0.5, color="0.35", linestyle=":")
         ax.set(xlabel=xlabel, ylim=(0.4, 1.02))
         if len(present) > 1:
-            ax.legend(loc="lower left", fontsize=8, handlelength=1.6, borderpad=0.3, labelspacing=0.3)
+            ax.legend(loc="lower left", fontsize=9, handlelength=1.6, borderpad=0.3, labelspacing=0.3)
     for ax in axes[:, 0]:
         ax.set_ylabel(" / ".join("AP" if value == "ap" else value for value in values))
     for ax in axes.flat[len(panels) :]:
@@ -198,7 +198,7 @@ def _frame(row: int, column: int) -> Any:  # noqa: ANN401
     """Make the frame of a cell of an image plot."""
     from matplotlib.patches import Rectangle
 
-    return Rectangle((column - 0.48, row - 0.46), 0.96, 0.92, fill=False, edgecolor="red", linewidth=3)
+    return Rectangle((column - 0.48, row - 0.46), 0.96, 0.92, fill=False, edgecolor="black", linewidth=3.5)
 
 
 def augmentation_figure(record: Mapping[str, Any]) -> Figure:
