@@ -242,6 +242,17 @@ def test_the_heat_map_shows_every_number_and_both_axes(features) -> None:
     assert [label.get_text() for label in fig.axes[0].get_xticklabels()][:2] == ["Up", "higher"]
 
 
+def test_the_verdicts_follow_the_threshold_and_ap_does_not() -> None:
+    labels, scores = np.repeat([0, 1], 20), np.concatenate([np.linspace(-4, -2, 20), np.linspace(-1, 1, 20)])
+    titles = [plots.verdict_figure(labels, scores, threshold).axes[0].get_title() for threshold in (-1.5, 0.0, 5.0)]
+    assert titles == [
+        "AP 1.00, right verdicts 1.00: photographs 1.00, fakes 1.00",
+        "AP 1.00, right verdicts 0.75: photographs 1.00, fakes 0.50",
+        "AP 1.00, right verdicts 0.50: photographs 1.00, fakes 0.00",
+    ]
+    plt.close("all")
+
+
 def test_scores_are_drawn_as_shares_of_each_class() -> None:
     _, ax = plt.subplots()
     plots.plot_scores(ax, [0] * 30 + [1] * 10, np.linspace(-1, 1, 40), {"0.5": 0.0})

@@ -13,8 +13,9 @@ from helpers.detectors.ntf.stage2_losses import hardness_weights, soft_contrasti
 from helpers.detectors.registry import make_detector
 from helpers.generators.sets import TRAINING_GENERATORS
 from helpers.lessons.lesson04 import figures as transfer_plots
+from helpers.lessons.lesson04 import records
 from helpers.lessons.lesson04.study import ARMS, FULL, Arm, all_scores, report_of
-from helpers.lessons.lesson04.toys import Circle, CircleTask, Pairs, effective_count, on_circle, pulls
+from helpers.lessons.lesson04.toys import Circle, CircleTask, Pairs, effective_count, information, on_circle, pulls
 
 # the circle
 
@@ -55,6 +56,55 @@ def test_hard_negatives_are_a_lower_temperature_for_fakes_alone() -> None:
 def test_effective_count_of_the_extremes() -> None:
     rows = torch.tensor([[1.0, 0, 0, 0], [0.25, 0.25, 0.25, 0.25], [0.5, 0.5, 0, 0]])
     assert effective_count(rows).tolist() == pytest.approx([1, 4, 2])
+
+
+def test_a_target_that_is_the_same_for_all_tells_nothing() -> None:
+    assert information(torch.tensor([[0.7, 0.2, 0.1]] * 5)) == pytest.approx(0, abs=1e-6)
+    assert information(torch.eye(8)) == pytest.approx(np.log(8))
+    assert information(torch.tensor([[1.0, 0, 0, 0], [0, 1.0, 0, 0]])) == pytest.approx(np.log(2))
+
+
+# the records
+
+
+def test_differences_are_full_method_minus_the_variant_and_carry_their_sign() -> None:
+    table = records.part_table().set_index(["part", "photographs"])
+    variants = recorded("wild_ablation")["variants"]
+    for part, variant in records.PARTS.items():
+        for full, other in zip(variants["ntf"]["values"], variants[variant]["values"], strict=True):
+            expected = full["metrics"]["ap"]["value"] - other["metrics"]["ap"]["value"]
+            assert table.loc[(part, records.TIERS[full["tier"]]), "value"] == pytest.approx(expected, abs=2e-3)
+    assert (table["low"] <= table["value"]).all()
+    assert (table["value"] <= table["high"]).all()
+    assert records.interval_text({"value": -0.001, "low": -0.003, "high": 0}, signed=True) == "-0.001 [-0.003, +0.000]"
+
+
+def test_the_training_generator_is_compared_on_the_same_test_generators() -> None:
+    one, other = (recorded(f"wild_only_{name}")["variants"]["ntf"] for name in ("stable-diffusion-1", "stylegan2"))
+    assert [mean["generators"] for mean in one["values"]] == [mean["generators"] for mean in other["values"]]
+    rows = records.part_table()
+    known = rows[(rows["part"] == records.DATA) & (rows["photographs"] == "known photo sources")].iloc[0]
+    assert known["value"] == pytest.approx(0.811 - 0.581, abs=2e-3)
+
+
+def test_tables_name_steps_and_both_kinds_of_photographs() -> None:
+    prices = records.price_table()
+    labelled = prices["steps with labels"].tolist()
+    together = (prices["steps without labels"] + prices["steps with labels"]).tolist()
+    assert together[0] == together[1]
+    assert labelled[2] == labelled[3]
+    wild = records.wild_table()
+    assert list(wild.columns) == list(records.TIERS.values())
+    assert wild.loc["natural traces minus cross-entropy"].str.startswith("+").all()
+    assert not wild.loc["natural traces"].str.startswith("+").any()
+
+
+def test_the_figure_of_parts_writes_every_signed_difference() -> None:
+    table = records.part_table()
+    (ax,) = transfer_plots.parts_figure(table).axes
+    assert sorted(text.get_text() for text in ax.texts) == sorted(f"{value:+.3f}" for value in table["value"])
+    assert [label.get_text() for label in ax.get_yticklabels()] == list(dict.fromkeys(table["part"]))
+    plt.close("all")
 
 
 # the toy task

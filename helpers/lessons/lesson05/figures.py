@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -115,14 +116,16 @@ def stages_figure(maps: Mapping[str, ArrayLike], df: pd.DataFrame) -> Figure:
         ("by generator", df["generator"].to_numpy(), group_styles(sorted(set(df["generator"]) - {""}))),
         ("by photograph", np.where(real, df["source"], ""), group_styles(sorted(set(df["source"][real])))),
     ]
-    fig, axes = figure(len(rows), len(maps), width=8.5, height=9.2, squeeze=False)
-    for line, (title, groups, styles) in zip(axes, rows, strict=True):
-        for ax, (name, points) in zip(line, maps.items(), strict=True):
+    fig: Figure = plt.figure(figsize=(8.5, 3.6 * len(rows)))
+    for number, (part, (title, groups, styles)) in enumerate(zip(fig.subfigures(len(rows), 1), rows, strict=True)):
+        axes = part.subplots(1, len(maps))
+        for ax, (name, points) in zip(axes, maps.items(), strict=True):
             plot_map(ax, points, groups, styles)
-            ax.set_title(name if title == "by label" else "")
-        line[0].set_ylabel(title)
-        line[-1].legend(loc="center left", bbox_to_anchor=(1.02, 0.5), fontsize=9, borderaxespad=0, markerscale=1.4)
-    return fig  # type: ignore[no-any-return]
+            ax.set_title("" if number else name)
+        axes[0].set_ylabel(title)
+        names = axes[0].get_legend_handles_labels()
+        part.legend(*names, loc="outside lower center", ncols=min(6, len(styles)), fontsize=10, markerscale=1.4)
+    return fig
 
 
 def summary_figure(record: Mapping[str, Any], df: pd.DataFrame) -> Figure:
@@ -216,7 +219,7 @@ def point_figure(
         The figure.
     """
     columns = len(near)
-    fig, axes = figure(4, columns, width=8.5, height=8.6, gridspec_kw={"height_ratios": [1, 1, 1, 1]})
+    fig, axes = figure(4, columns, width=8.5, height=8.6)
     for ax in axes.flat:
         ax.set_axis_off()
     large = fig.add_subplot(axes[0, 0].get_gridspec()[:2, :])
