@@ -124,6 +124,7 @@ def _log_softmax(anchors: Tensor, keys: Tensor, targets: Tensor, temperature: fl
 
 LOSS = Exercise(
     id="4.1",
+    is_used=True,
     title="The loss of a batch",
     reference=batch_loss,
     properties=(
@@ -260,6 +261,7 @@ def _with_logsumexp(similarity: Tensor, targets: Tensor, temperature: float) -> 
 
 GRADIENT = Exercise(
     id="4.2",
+    is_used=True,
     title="The gradient by hand",
     reference=similarity_gradient,
     properties=(
@@ -405,6 +407,7 @@ def _from_one_hot(labels: Tensor) -> tuple[Tensor, Tensor]:
 
 SUPCON = Exercise(
     id="4.3",
+    is_used=True,
     title="Targets that make SupCon",
     reference=supcon_targets,
     properties=(

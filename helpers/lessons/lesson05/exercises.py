@@ -140,6 +140,7 @@ def _with_rankdata(embedding_distances: Floats, map_distances: Floats, k: int) -
 
 TRUST = Exercise(
     id="5.1",
+    is_used=True,
     title="Trustworthiness from ranks",
     reference=trust_from_ranks,
     properties=(
@@ -289,6 +290,7 @@ def _partitioned(similarities: Floats, labels: NDArray[Any], photographs: NDArra
 
 PURITY = Exercise(
     id="5.2",
+    is_used=True,
     title="Neighbours from elsewhere",
     reference=purity_elsewhere,
     properties=(
@@ -432,6 +434,7 @@ def _whitened(old: Floats, new: Floats) -> Floats:
 
 PLACES = Exercise(
     id="5.3",
+    is_used=True,
     title="New images on an old map",
     reference=pca_places,
     properties=(

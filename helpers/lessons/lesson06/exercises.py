@@ -128,6 +128,7 @@ def _mean_over_fakes(labels: Labels, scores: Numbers) -> float:
 
 PRECISION = Exercise(
     id="6.1",
+    is_used=True,
     title="Average precision that does not count heads",
     reference=average_precision,
     properties=(
@@ -243,6 +244,7 @@ def _one_coefficient(labels: Labels, logits: Numbers) -> float:
 
 TEMPERATURE = Exercise(
     id="6.2",
+    is_used=True,
     title="A temperature from validation images",
     reference=temperature,
     properties=(
@@ -389,6 +391,7 @@ def _shuffled(groups: NDArray[np.str_], rng: np.random.Generator) -> NDArray[np.
 
 DRAW = Exercise(
     id="6.3",
+    is_used=True,
     title="Draw photographs, not crops",
     reference=cluster_draw,
     properties=(

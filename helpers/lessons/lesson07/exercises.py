@@ -184,6 +184,7 @@ def _drawn_for_everyone(
 
 MATCHED = Exercise(
     id="7.1",
+    is_used=True,
     title="A matched evaluation",
     reference=resave_fakes,
     properties=(
@@ -539,6 +540,7 @@ def _by_extremes(values: Tensor, original: Tensor, gradient: Tensor, step: float
 
 STEP = Exercise(
     id="7.3",
+    is_used=True,
     title="One step of an attack",
     reference=pgd_step,
     properties=(

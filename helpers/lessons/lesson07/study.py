@@ -17,8 +17,9 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from helpers.data import catalog
 from helpers.data.image_set import ImageSet
-from helpers.data.images import Image
+from helpers.data.images import Image, center_crop
 from helpers.data.manifest import LABELS
 from helpers.data.select import sample_rows
 from helpers.detectors.base import CARD, Detector
@@ -27,7 +28,9 @@ from helpers.detectors.registry import load_detector, make_detector, read_config
 from helpers.evaluation.sweep import CLEAN, Cell, Images, summarise, sweep
 from helpers.generators import RECIPES
 from helpers.generators.sets import TRAINING_GENERATORS, zoo_set
+from helpers.lessons.lesson00.collecting import careless_files
 from helpers.pixels.perturbations import PERTURBATIONS, RobustnessError, resize
+from helpers.pixels.resynthesis import fit_patch_model
 from helpers.statistics import OFF_GRID, ON_GRID, block_dct
 
 __all__ = [
@@ -38,6 +41,7 @@ __all__ = [
     "augmentation_cells",
     "augmentation_study",
     "block_features",
+    "careless_collection",
     "robustness_study",
     "sample_set",
     "score_cells",
@@ -92,6 +96,22 @@ def weights_name(folder: Path) -> str:
     """
     kind = json.loads((folder / CARD).read_text(encoding="utf-8"))["detector"]
     return f"{kind}-{weights_hash(folder)[:8]}"
+
+
+def careless_collection(count: int) -> tuple[dict[str, bytes], dict[str, bool]]:
+    """Collect as in lesson 00: crops of everyday photographs as JPEG files, painted copies of them as PNG files.
+
+    Args:
+        count: Crops of each photograph.
+
+    Returns:
+        Name -> file, and name -> whether it belongs to a scene that detectors learn from.
+    """
+    df = catalog.photographs().query("scene == 'everyday'").drop_duplicates("source").set_index("name")
+    scenes = {name: center_crop(catalog.photograph(name), 240) for name in df.index}
+    model = fit_patch_model([scenes[name] for name in df.index[df["split"] == "train"]], patches=2000)
+    files = dict(careless_files(scenes, model, count=count))
+    return files, {name: df["split"][name.split("/")[-2]] == "train" for name in files}
 
 
 def block_features(img: Image, side: int = 96) -> FloatArray:
