@@ -1,0 +1,209 @@
+"""What lesson 08 measures and models: where the time of an image goes, what a machine can do, and what a job costs.
+
+Measured numbers are processor time, since the wall's clock also counts what else the machine does meanwhile.
+"""
+
+import copy
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from helpers.data.images import Image, decode, encode_jpeg, encode_png
+from helpers.detectors.base import Detector, windows
+from helpers.detectors.speed import filled, photographs
+
+__all__ = [
+    "Job",
+    "LayerWork",
+    "Peaks",
+    "cpu_seconds",
+    "layer_work",
+    "machine_peaks",
+    "pipeline_rate",
+    "price_job",
+    "profile",
+    "rate_by_workers",
+    "shares",
+]
+
+FLOAT_BYTES = 4
+
+
+def cpu_seconds(work: Callable[[], object], repeats: int) -> float:
+    """Measure the processor time of one call, the mean over some, after one call that is not counted."""
+    work()
+    before = time.process_time()
+    for _ in range(repeats):
+        work()
+    return (time.process_time() - before) / repeats
+
+
+def profile(detector: Detector, *, count: int = 4, side: int = 1024, quality: int = 92) -> dict[str, float]:
+    """Measure where the processor time of scoring goes.
+
+    Args:
+        detector: Scores windows of an image.
+        count: Images; embedded photographs, mirrored until they fill the side.
+        side: Their side in pixels.
+        quality: Of the JPEG files.
+
+    Returns:
+        Step -> seconds of processor time for one image: decoding a PNG and a JPEG file, cutting windows, the network.
+    """
+    images = [filled(img, side) for img in photographs(64)[:count]]
+    files = {"decode PNG": [encode_png(img) for img in images]}
+    files["decode JPEG"] = [encode_jpeg(img, quality) for img in images]
+    seconds = {}
+    for name, encoded in files.items():
+        seconds[name] = cpu_seconds(lambda encoded=encoded: [decode(data) for data in encoded], 2) / count  # type: ignore[misc]
+    config = detector.config
+
+    def cut(img: Image) -> list[Tensor]:
+        return [view.clone() for view in windows(img, config.window, config.windows)]
+
+    seconds["cut windows"] = cpu_seconds(lambda: [cut(img) for img in images], 2) / count
+    pieces = [cut(img) for img in images]
+    seconds["network"] = cpu_seconds(lambda: detector.score_cut(pieces), 2) / count
+    return seconds
+
+
+# A pipeline
+
+
+def pipeline_rate(seconds: Sequence[float], workers: Sequence[int]) -> float:
+    """Compute how many images a second leave a pipeline whose stages work side by side.
+
+    Args:
+        seconds: What one worker of each stage needs for one image, above 0.
+        workers: Of each stage, 1 or more.
+
+    Returns:
+        Images per second: that of the slowest stage.
+    """
+    return min(count / need for need, count in zip(seconds, workers, strict=True))
+
+
+def rate_by_workers(decode_seconds: float, network_seconds: float, workers: Sequence[int]) -> list[float]:
+    """Model the rate of a pipeline with one network and a growing number of workers that decode."""
+    return [pipeline_rate([decode_seconds, network_seconds], [count, 1]) for count in workers]
+
+
+# A job
+
+
+@dataclass(frozen=True)
+class Job:
+    """What it takes to score many images.
+
+    Attributes:
+        hours: From start to end.
+        cost: In the currency of the price.
+    """
+
+    hours: float
+    cost: float
+
+
+def price_job(images: float, rate: float, machines: int, price: float) -> Job:
+    """Estimate hours and cost.
+
+    Args:
+        images: How many in all.
+        rate: Images per second of one machine.
+        machines: They share the images evenly.
+        price: Of one machine for one hour.
+
+    Returns:
+        Hours until all machines are done, and what they cost together.
+    """
+    hours = images / (rate * machines) / 3600
+    return Job(hours, hours * machines * price)
+
+
+# The roofline
+
+
+@dataclass(frozen=True)
+class Peaks:
+    """What one thread of this machine can do at most.
+
+    Attributes:
+        flops: Floating-point operations per second, of a large matrix product in float32.
+        bytes: Bytes per second that a large copy reads and writes.
+    """
+
+    flops: float
+    bytes: float
+
+    def roof(self, intensity: float) -> float:
+        """Bound the operations per second of work that does so many operations for each byte."""
+        return min(self.flops, self.bytes * intensity)
+
+
+def machine_peaks(side: int = 768, floats: int = 8_000_000) -> Peaks:
+    """Measure both peaks on one thread, the best of five attempts each."""
+    left, right, target = torch.rand(side, side), torch.rand(side, side), torch.empty(floats)
+    source = torch.rand(floats)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        product = min(cpu_seconds(lambda: left @ right, 2) for _ in range(5))
+        copy = min(cpu_seconds(lambda: target.copy_(source), 2) for _ in range(5))
+    finally:
+        torch.set_num_threads(threads)
+    return Peaks(2 * side**3 / product, 2 * FLOAT_BYTES * floats / copy)
+
+
+@dataclass(frozen=True)
+class LayerWork:
+    """What one convolution does for one image.
+
+    Attributes:
+        name: Such as "conv 1".
+        flops: Operations; a product and a sum count two.
+        bytes: Read and written once each: input, output and weights, in float32.
+    """
+
+    name: str
+    flops: float
+    bytes: float
+
+    @property
+    def intensity(self) -> float:
+        """Operations for each byte."""
+        return self.flops / self.bytes
+
+
+@torch.inference_mode()
+def layer_work(network: nn.Module, inputs: Tensor) -> list[LayerWork]:
+    """Count the work of every convolution of a network; exact, whatever the machine.
+
+    Args:
+        network: It stays as it is: a copy in training mode is counted, for scoring folds layers together.
+        inputs: What it takes, for one image.
+    """
+    found: list[LayerWork] = []
+
+    def count(module: nn.Module, taken: tuple[Tensor, ...], made: Tensor) -> None:
+        assert isinstance(module, nn.Conv2d)
+        flops = 2 * made.numel() * module.weight[0].numel()
+        moved = FLOAT_BYTES * (taken[0].numel() + made.numel() + module.weight.numel())
+        found.append(LayerWork(f"convolution {len(found) + 1}", float(flops), float(moved)))
+
+    counted = copy.deepcopy(network).train()
+    for part in counted.modules():
+        if isinstance(part, nn.Conv2d):
+            part.register_forward_hook(count)
+    counted(inputs)
+    return found
+
+
+def shares(seconds: Mapping[str, float], file: str) -> dict[str, float]:
+    """Return the share of each step in scoring one kind of file ("PNG" or "JPEG"); they sum to 1."""
+    steps = {name: value for name, value in seconds.items() if not name.startswith("decode") or name.endswith(file)}
+    total = math.fsum(steps.values())
+    return {name: value / total for name, value in steps.items()}
