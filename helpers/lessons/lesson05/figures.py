@@ -117,9 +117,8 @@ def stages_figure(maps: Mapping[str, ArrayLike], df: pd.DataFrame) -> Figure:
         ("by photograph", np.where(real, df["source"], ""), group_styles(sorted(set(df["source"][real])))),
     ]
     fig: Figure = plt.figure(figsize=(8.5, 3.6 * len(rows)))
-    for number, (part, (title, groups, styles)) in enumerate(
-        zip(np.ravel(fig.subfigures(len(rows), 1)), rows, strict=True)
-    ):
+    parts: Any = fig.subfigures(len(rows), 1)
+    for number, (part, (title, groups, styles)) in enumerate(zip(parts, rows, strict=True)):
         axes = part.subplots(1, len(maps))
         for ax, (name, points) in zip(axes, maps.items(), strict=True):
             plot_map(ax, points, groups, styles)
