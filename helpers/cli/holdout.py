@@ -1,7 +1,7 @@
 """`natural-traces holdout`: which score ranks a generator and a photo source that training did not see?"""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -23,6 +23,9 @@ from helpers.cli.common import (
     tell_refused,
 )
 
+if TYPE_CHECKING:
+    from helpers.data.image_set import ImageSet
+
 
 def holdout(
     config: Config = "ntf",
@@ -32,19 +35,30 @@ def holdout(
     setting: Settings = None,
     seeds: Annotated[int, typer.Option(min=1, help="Runs, with seeds from 0.")] = 1,
     out: Annotated[Path, typer.Option(help="Folder of checkpoints.")] = Path("runs/holdout"),
+    scores: Annotated[Path | None, typer.Option(help="Also write the held-out scores to this CSV file.")] = None,
     on_error: WhenRefused = OnError.STOP,
     as_json: AsJson = False,
 ) -> None:
-    """Hold out each training generator with each photo source; rank them by every score. Test images are not read."""
+    """Hold out generators and photo sources that training then does not see; rank every score. No test image is read.
+
+    A detector on counted statistics leaves out each generator with each source; one on features of real images leaves
+    out whole families and sources, in four folds of the train split.
+    """
     from helpers.data.image_set import ImageSet
     from helpers.data.select import load_rows
     from helpers.detectors.config import changes_from, config_path
     from helpers.detectors.ntf.detector import NaturalTraceConfig
+    from helpers.detectors.ntf.pretrained import PretrainedConfig
     from helpers.detectors.registry import read_config
     from helpers.selection import holdout as selection
 
     df, place = load_rows(manifest, root, where)
     df, refused = readable_rows(df[df["split"].isin(("train", "val"))].reset_index(drop=True), place, on_error)
+    if isinstance(read_config(config_path(config)), PretrainedConfig):
+        images = ImageSet(df[df["split"] == "train"].reset_index(drop=True), place)
+        with only_run(out), kept_on_interrupt(kept_checkpoint(out)):
+            _grouped(images, config, setting or [], seeds, out, scores, as_json)
+        return
     images = ImageSet(df, place)
     changes = changes_from(setting or [])
     configs = [read_config(config_path(config), **{**changes, "seed": seed}) for seed in range(seeds)]
@@ -68,3 +82,31 @@ def holdout(
     for row in means:
         typer.echo(f"{row['score']:<12}{row['known']:>15.3f}{row['foreign']:>17.3f}")
     tell_refused(refused)
+
+
+def _grouped(
+    images: "ImageSet", name: str, setting: list[str], seeds: int, out: Path, scores: Path | None, as_json: bool
+) -> None:
+    """Hold out families and sources in four folds, for each seed."""
+    import pandas as pd
+
+    from helpers.detectors.config import changes_from, config_path
+    from helpers.detectors.ntf.pretrained import PretrainedConfig, training_pool
+    from helpers.detectors.registry import read_config
+    from helpers.selection.grouped import HISTORIES, grouped_holdout, summary
+
+    tables = []
+    for seed in range(seeds):
+        config = read_config(config_path(name), PretrainedConfig, **{**changes_from(setting), "seed": seed})
+        pool = training_pool(images, config, progress=lambda done, of: tell(f"{done} of {of} crops"))
+        tables.append(grouped_holdout(images, pool, config, out, progress=tell).assign(seed=seed))
+    table = pd.concat(tables, ignore_index=True)
+    if scores is not None:
+        table.to_csv(scores, index=False, float_format="%.5g", lineterminator="\n")
+    found = {history: summary(table, history) for history in HISTORIES}
+    if as_json:
+        print_json({"config": name, "settings": setting, "seeds": seeds, "images": len(images), **found}, indent=1)
+        return
+    typer.echo(f"{'score':<12}{'mean fold':>12}{'worst fold':>12}{'generators':>12}")
+    for row in found["plain"]:
+        typer.echo(f"{row['score']:<12}{row['mean']:>12.3f}{row['worst']:>12.3f}{row['generators']:>12.3f}")

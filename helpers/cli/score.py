@@ -52,7 +52,7 @@ class Row:
         path: As it was named.
         score: Higher means more like a generated picture; None where the file was refused.
         probability: Of being generated, where half of all pictures are; None where the file was refused.
-        verdict: "photograph" or "generated"; "" where the file was refused.
+        verdict: "photograph", "generated" or "inconclusive"; "" where the file was refused.
         error: Why it was refused, or "".
     """
 

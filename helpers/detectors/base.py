@@ -3,7 +3,7 @@
     fit(train, val) -> score(images) -> threshold and calibration (validation images only) -> save / load
 
 A detector is a network whose `logit` says how fake a batch of equally large squares looks. An image of any size is
-seen through one to four native windows, never resized; its score is their mean.
+seen through one to eight native windows, never resized; its score is their mean.
 """
 
 import hashlib
@@ -28,7 +28,7 @@ from helpers.data.images import Image, read_image
 from helpers.data.manifest import LABELS
 from helpers.detectors.config import SMALLEST, DetectorConfig, DetectorError
 from helpers.detectors.predict import Prediction, predict
-from helpers.evaluation.metrics import PlattScaling, auc, fit_platt, threshold_of_best_accuracy
+from helpers.evaluation.metrics import Conformal, PlattScaling, auc, fit_platt, threshold_of_best_accuracy
 from helpers.training import save_weights
 
 __all__ = [
@@ -63,12 +63,13 @@ def batch_sizes(device: torch.device) -> tuple[int, int]:
 
 
 def windows(img: Image, size: int, most: int) -> list[Image]:
-    """Cut native windows out of an image: all of it if it is small, else up to four between its middle and its corners.
+    """Cut native windows out of an image: all of it if it is small, else up to eight, spread over it.
 
     Args:
         img: uint8 (3, H, W).
         size: Side of a window in pixels; a shorter side of the image stays whole.
-        most: 4; of fewer, 2 or 3 give the two on the falling diagonal, and 1 the middle alone.
+        most: 1 gives the middle alone; 2 or 3 the two on the falling diagonal, 4 to 7 one in each quarter, and 8 the
+            middles of the four sides as well.
 
     Returns:
         Windows, uint8 (3, min(H, size), min(W, size)).
@@ -83,6 +84,8 @@ def windows(img: Image, size: int, most: int) -> list[Image]:
         shares = [(0.25, 0.25), (0.75, 0.75)]
     if most >= 4:
         shares += [(0.25, 0.75), (0.75, 0.25)]
+    if most >= 8:
+        shares += [(0.0, 0.5), (1.0, 0.5), (0.5, 0.0), (0.5, 1.0)]
     places = sorted({(round((height - tall) * down), round((width - wide) * right)) for down, right in shares})
     return [img[:, top : top + tall, left : left + wide] for top, left in places]
 
@@ -102,6 +105,7 @@ class Detector(nn.Module, ABC):
         threshold: Score from which on an image is called fake; fixed on validation images.
         calibration: Score -> probability of being fake; fixed on validation images.
         history: What training saw: generators, sources, counts.
+        conformal: Scores of held-out pictures, with which verdicts may be refused; None where none were kept.
     """
 
     name: ClassVar[str] = ""
@@ -112,6 +116,7 @@ class Detector(nn.Module, ABC):
         self.config = config
         self.threshold, self.calibration = 0.0, PlattScaling(1.0, 0.0)
         self.history: dict[str, Any] = {}
+        self.conformal: Conformal | None = None
 
     def __init_subclass__(cls, **arguments: Any) -> None:  # noqa: ANN401
         super().__init_subclass__(**arguments)
@@ -320,10 +325,11 @@ class Detector(nn.Module, ABC):
         card = {
             "version": CARD_VERSION,
             "detector": self.name,
-            "config": self.config.values(),
+            "config": self.config.without_files().values(),  # where files lay is nobody else's
             "threshold": self.threshold,
             "calibration": asdict(self.calibration),
             "training": self.history,
+            **({"conformal": self.conformal.to_dict()} if self.conformal else {}),
             "parameters": sum(parameter.numel() for parameter in self.parameters()),
             **(notes or {}),
         }

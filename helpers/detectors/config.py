@@ -62,7 +62,7 @@ class DetectorConfig(BaseModel):
     """Settings that training does not depend on: they may differ when a run is continued."""
 
     window: int = Field(default=240, ge=SMALLEST)
-    windows: int = Field(default=2, ge=1, le=4)
+    windows: int = Field(default=2, ge=1, le=8)
     seed: int = Field(default=0, ge=0)
 
     @property

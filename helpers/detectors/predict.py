@@ -35,7 +35,8 @@ class Prediction:
         path: The file as it was named; "image N" for the N-th input that is no file, counted from 0.
         score: Higher means more like a generated image; None where the input was refused.
         probability: Calibrated, of being generated where half of all images are; None where it was refused.
-        verdict: "generated" from the detector's threshold on, else "photograph"; None where it was refused.
+        verdict: "photograph", "generated" or, from a detector that keeps the scores of held-out pictures,
+            "inconclusive"; without them "generated" from the threshold on. None where the input was refused.
         error: Why the input was refused, in one clause, or None.
     """
 
@@ -91,6 +92,8 @@ def predict(
 
 def _row(detector: "Detector", name: str, score: float) -> Prediction:
     probability = float(detector.probability(np.array([score]))[0])
+    if detector.conformal is not None:
+        return Prediction(name, score, probability, detector.conformal.verdicts([score])[0], None)
     return Prediction(name, score, probability, GENERATED if score >= detector.threshold else PHOTOGRAPH, None)
 
 

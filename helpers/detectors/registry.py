@@ -26,7 +26,7 @@ from torch import Tensor
 from helpers.data.files import StorageError
 from helpers.detectors.base import CARD, CARD_VERSION, WEIGHTS, Detector
 from helpers.detectors.config import DetectorConfig, DetectorError, read_values
-from helpers.evaluation.metrics import PlattScaling
+from helpers.evaluation.metrics import Conformal, PlattScaling
 from helpers.training import read_weights
 from helpers.training.storage import fill
 
@@ -58,6 +58,12 @@ def _ntf() -> type[Detector]:
     return NaturalTraceDetector
 
 
+def _pretrained() -> type[Detector]:
+    from helpers.detectors.ntf.pretrained import PretrainedTraceDetector
+
+    return PretrainedTraceDetector
+
+
 def _ensemble() -> type[Detector]:
     from helpers.detectors.ensemble import Ensemble
 
@@ -76,6 +82,7 @@ def _baseline(name: str) -> Callable[[], type[Detector]]:
 BUILT_IN: Mapping[str, Callable[[], type[Detector]]] = MappingProxyType(
     {
         "ntf": _ntf,
+        "ntf_pretrained": _pretrained,
         "ensemble": _ensemble,
         **{
             name: _baseline(name)
@@ -282,6 +289,7 @@ def load_detector(folder: str | Path) -> Detector:
         detector.threshold = float(card["threshold"])
         detector.calibration = PlattScaling(**card["calibration"])
         detector.history = dict(card["training"])
+        detector.conformal = Conformal.from_dict(card["conformal"]) if "conformal" in card else None
     except StorageError:
         raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:

@@ -19,6 +19,7 @@ from helpers.evaluation.metrics.calibration import (
     threshold_of_best_accuracy,
 )
 from helpers.evaluation.metrics.checks import MetricError, balanced_weights
+from helpers.evaluation.metrics.conformal import Conformal, Verdict, fit_conformal
 from helpers.evaluation.metrics.intervals import (
     Interval,
     cluster_bootstrap,
@@ -38,9 +39,11 @@ from helpers.evaluation.metrics.ranking import (
 
 __all__ = [
     "Accuracy",
+    "Conformal",
     "Interval",
     "MetricError",
     "PlattScaling",
+    "Verdict",
     "accuracy_at",
     "auc",
     "auc_interval",
@@ -52,6 +55,7 @@ __all__ = [
     "cluster_weights",
     "difference_interval",
     "equal_error_rate",
+    "fit_conformal",
     "fit_platt",
     "ranking_intervals",
     "rate_interval",

@@ -1,0 +1,66 @@
+"""Threshold, probability and p-values of a trained detector, from pictures whose source and generator it never saw."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+from helpers.data.manifest import LABELS
+from helpers.detectors.base import Detector
+from helpers.detectors.config import DetectorError
+from helpers.evaluation.metrics import fit_conformal, fit_platt
+
+__all__ = ["calibrate_on_held_out", "calibrate_on_photographs"]
+
+
+def calibrate_on_held_out(detector: Detector, table: pd.DataFrame, *, level: float = 0.05) -> None:
+    """Fix threshold, calibration and p-values by the scores of a hold-out.
+
+    Each fold's scores were standardised on that fold's training photographs, as the detector's own are; so they may be
+    set beside them. A source or a generator counts by the root of its size.
+
+    Args:
+        detector: Trained with the settings of the hold-out; changed in place.
+        table: As `helpers.selection.grouped.grouped_holdout` returns it.
+        level: Share of photographs of unseen sources that may be called generated.
+
+    Raises:
+        DetectorError: The table lacks the detector's score.
+    """
+    score = str(getattr(detector.config, "score", ""))
+    if score not in table:
+        raise DetectorError(f"the table of the hold-out has no scores called {score!r}")
+    labels = table["label"].map(LABELS.index).to_numpy(np.int64)
+    scores = table[score].to_numpy(np.float64)
+    groups = list(table["generator"].astype(str) + "\0" + table["source"].astype(str))
+    detector.conformal = fit_conformal(labels, scores, groups, level_real=level)
+    detector.threshold = detector.conformal.threshold
+    detector.calibration = fit_platt(labels, scores)
+
+
+def calibrate_on_photographs(detector: Detector, scores: ArrayLike, sources: Sequence[str] | None = None) -> None:
+    """Fix the threshold by photographs of one's own; what is known of generated pictures stays.
+
+    Args:
+        detector: With p-values; changed in place.
+        scores: Its scores of the photographs, (N,).
+        sources: Where each comes from; one source when None.
+
+    Raises:
+        DetectorError: The detector keeps no scores of held-out pictures, or there are fewer than 20 photographs.
+    """
+    values = np.asarray(scores, np.float64)
+    if detector.conformal is None:
+        raise DetectorError("the detector keeps no scores of held-out pictures: calibrate it on a hold-out first")
+    least = round(1 / detector.conformal.level_real)
+    if len(values) < least:
+        raise DetectorError(f"{len(values)} photographs are too few: {least} are needed")
+    before = detector.conformal
+    fakes = np.asarray(before.fake)
+    labels = np.r_[np.zeros(len(values), int), np.ones(len(fakes), int)]
+    groups = [*(sources or ["own"] * len(values)), *["kept"] * len(fakes)]
+    found = fit_conformal(labels, np.r_[values, fakes], groups, level_real=before.level_real)
+    detector.conformal = replace(before, real=found.real)
+    detector.threshold = detector.conformal.threshold
