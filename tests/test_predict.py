@@ -133,7 +133,7 @@ def test_load_detector_by_nothing_name_and_folder(project: Path) -> None:
 def test_what_cannot_be_loaded_is_said_in_one_line(tmp_path: Path) -> None:
     import helpers
 
-    with pytest.raises(DetectorError, match=r"unicorn: holds no detector: .*shipped: ntf, zoo"):
+    with pytest.raises(DetectorError, match=r"unicorn: holds no detector: .*shipped: ntf, ntf_pretrained, zoo"):
         helpers.load_detector("unicorn")
     with pytest.raises(DetectorError, match="holds no detector"):
         helpers.load_detector(tmp_path)
