@@ -32,7 +32,7 @@ __all__ = [
     "shipped_detectors",
 ]
 
-SHIPPED = "ntf"
+SHIPPED = "ntf_pretrained"
 """The detector that is used where none is named."""
 
 
