@@ -97,7 +97,7 @@ class TinyAutoencoder(nn.Module):
         values = nn.functional.pad(values, padding, mode="reflect").contiguous(memory_format=torch.channels_last)
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=half):
             maps = self.decoder[:-1](self.encoder(values))
-        drawn = self.decoder[-1](maps.float()).clamp(0, 1)[0, :, :height, :width]
+        drawn: Tensor = self.decoder[-1](maps.float()).clamp(0, 1)[0, :, :height, :width]
         return (drawn * 255).round().to(torch.uint8).contiguous()
 
 

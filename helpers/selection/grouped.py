@@ -171,7 +171,7 @@ def grouped_holdout(
         detector.fit_pool(pool, out / f"fold{number}-seed{config.seed}", ~fold.held_out)
         rows = np.flatnonzero(fold.held_out)
         for history in histories:
-            pictures = [images.image(row) for row in rows]
+            pictures = [images.image(int(row)) for row in rows]
             if history == "drawn":
                 pictures = [_with_history(img, int(row)) for img, row in zip(pictures, rows, strict=True)]
             parts = torch.from_numpy(_judge(detector, pictures))
