@@ -57,7 +57,7 @@ def ablate(
     variants = {name: VARIANTS[name] for name in variant} if variant else VARIANTS
     begin = time.perf_counter()
     with only_run(out), kept_on_interrupt(f"{out} keeps finished runs; the same command goes on from there"):
-        found = run_ablation(
+        entries = run_ablation(
             sets["train"],
             sets["val"],
             sets["test"],
@@ -70,10 +70,10 @@ def ablate(
     if as_json:
         head = {"config": config, "manifest": Path(manifest).name, "where": where or [], "seeds": list(range(seeds))}
         left_out = [one.to_dict() for one in refused]
-        print_json({**head, "train_where": train_where or [], "variants": found, "refused": left_out}, indent=1)
+        print_json({**head, "train_where": train_where or [], "variants": entries, "refused": left_out}, indent=1)
         tell_refused(refused)
         return
-    for name, entry in found.items():
+    for name, entry in entries.items():
         for mean in entry["values"]:
             ap = mean["metrics"]["ap"]
             line = f"mAP {ap['value']:.3f} [{ap['low']:.3f}, {ap['high']:.3f}]"

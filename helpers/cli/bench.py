@@ -74,11 +74,11 @@ def statistics(as_json: AsJson = False) -> None:
     """Time the statistics of all embedded pictures: reading, three scales, scrambled copies, intervals."""
     from helpers.lessons.lesson01.study import measure_speed
 
-    found = measure_speed()
+    speed = measure_speed()
     if as_json:
-        print_json(found, indent=None)
+        print_json(speed, indent=None)
         return
     typer.echo(
-        f"{found['pictures']} pictures, {found['megapixels']} megapixels, {found['threads']} threads: "
-        f"{found['seconds']} s ({found['seconds_reading']} s reading, {found['seconds_measuring']} s measuring)"
+        f"{speed['pictures']} pictures, {speed['megapixels']} megapixels, {speed['threads']} threads: "
+        f"{speed['seconds']} s ({speed['seconds_reading']} s reading, {speed['seconds_measuring']} s measuring)"
     )

@@ -40,7 +40,7 @@ def combine(
     ensemble = Ensemble.from_members([load_detector(folder) for folder in members])
     ensemble.standardise(train)
     scores = ensemble.calibrate(val)
-    found = ensemble.note_history(train, val, scores)
+    area = ensemble.note_history(train, val, scores)
     names = [folder.name for folder in members]
     with only_run(out):
         ensemble.save(out, {"members": names})
@@ -48,5 +48,5 @@ def combine(
         left_out = [one.to_dict() for one in refused]
         print_json({"members": names, **ensemble.history, "refused": left_out}, indent=None)
     else:
-        typer.echo(f"ensemble of {len(members)}: AUC on val {found:.3f}, {out}")
+        typer.echo(f"ensemble of {len(members)}: AUC on val {area:.3f}, {out}")
     tell_refused(refused)

@@ -228,13 +228,13 @@ def print_text(text: str, otherwise: str) -> None:
 def one_line_entries(document: Mapping[str, Any]) -> str:
     """Write a document with one line for each entry of its lists, so that a changed cell is one changed line."""
     text = json.dumps(document, indent=1)
-    return re.sub(r"\{[^{}]*\}|\[[^\[\]{}]*\]", lambda found: re.sub(r"\s*\n\s*", " ", found[0]), text)
+    return re.sub(r"\{[^{}]*\}|\[[^\[\]{}]*\]", lambda match: re.sub(r"\s*\n\s*", " ", match[0]), text)
 
 
 def one_line_numbers(document: Mapping[str, Any]) -> str:
     """Write a document with every list of plain numbers on one line."""
     text = json.dumps(document, indent=1)
-    return re.sub(r"\[[-\d.,e\s]+\]", lambda found: re.sub(r"\s+", "", found[0]), text)
+    return re.sub(r"\[[-\d.,e\s]+\]", lambda match: re.sub(r"\s+", "", match[0]), text)
 
 
 def tell_file(path: Path, as_json: bool) -> None:

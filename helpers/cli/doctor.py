@@ -67,13 +67,15 @@ def _python() -> Finding:
 def _package(name: str, oldest: tuple[int, int]) -> Finding:
     """Compare an installed version with the oldest that the course supports."""
     try:
-        found = version(name)
+        installed = version(name)
     except PackageNotFoundError:
         return Finding(name, "fail", "not installed")
-    numbers = tuple(int(part) for part in found.split("+")[0].split(".")[:2])
+    numbers = tuple(int(part) for part in installed.split("+")[0].split(".")[:2])
     wanted = ".".join(map(str, oldest))
     return (
-        Finding(name, "ok", found) if numbers >= oldest else Finding(name, "fail", f"{found}, needs {wanted} or later")
+        Finding(name, "ok", installed)
+        if numbers >= oldest
+        else Finding(name, "fail", f"{installed}, needs {wanted} or later")
     )
 
 

@@ -15,11 +15,11 @@ def record(as_json: AsJson = False) -> None:
     """Embed, map and measure the study of lesson 05; takes about a minute on one core."""
     from helpers.lessons.lesson05 import study
 
-    found = study.measure_embeddings(tell)
+    results = study.measure_embeddings(tell)
     if as_json:
-        typer.echo(one_line_numbers(found))
+        typer.echo(one_line_numbers(results))
         return
-    for stage, row in found["stages"].items():
+    for stage, row in results["stages"].items():
         label, auc = row["purity"]["label"], row["vote_auc"]
         typer.echo(
             f"{stage}: trust {row['trust']:.3f}, continuity {row['continuity']:.3f}, gap {row['gap']:.2f}, "

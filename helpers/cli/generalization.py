@@ -23,20 +23,20 @@ def generalization(
     names = detectors.split(",") if detectors else list(LINE_UP)
     if unknown := sorted(set(names) - set(LINE_UP)):
         raise DetectorError(f"{', '.join(unknown)}: not in the line-up (known: {', '.join(LINE_UP)})")
-    found = {name: measure(name, list(range(seeds)), steps, mapping_steps, draws) for name in names}
+    reports = {name: measure(name, list(range(seeds)), steps, mapping_steps, draws) for name in names}
     if as_json:
         result: dict[str, Any] = {
             "trained_on": list(TRAINING_GENERATORS),
             "seeds": list(range(seeds)),
             "steps": steps,
             "mapping_steps": mapping_steps,
-            "detectors": {name: report.to_dict() for name, (report, _) in found.items()},
+            "detectors": {name: report.to_dict() for name, (report, _) in reports.items()},
         }
         print_json(result, indent=1)
         return
     title = f"AP on the zoo, {seeds} seed(s), trained on {', '.join(TRAINING_GENERATORS)}"
     rows = []
-    for name, (report, seconds) in found.items():
+    for name, (report, seconds) in reports.items():
         tier = report.tiers[0]
         unseen, seen = report.mean(tier, "unseen").metrics, report.mean(tier, "seen").metrics
         rows.append((name, str(unseen["ap"]), str(seen["ap"]), str(unseen["accuracy"]), f"{seconds:.0f}"))

@@ -77,7 +77,7 @@ def sweep(
         images = Pictures(ImageSet(df, place))  # decoded when a cell needs them: a large set fits no memory
     head = {"detector": one.name, "manifest": Path(manifest).name, "where": where or [], "split": split, "seed": 0}
     with kept_on_interrupt(f"{cache} keeps finished cells; the same command goes on from there"):
-        found = head | study.robustness_study(
+        results = head | study.robustness_study(
             one,
             study.weights_name(detector),
             images,
@@ -89,16 +89,17 @@ def sweep(
             progress=sys.stderr.isatty(),
         )
     if as_json:
-        typer.echo(one_line_entries({**found, "refused": [one.to_dict() for one in refused]}))
+        typer.echo(one_line_entries({**results, "refused": [one.to_dict() for one in refused]}))
     else:
-        _print(found)
+        _print(results)
     tell_refused(refused)
 
 
-def _print(found: dict[str, Any]) -> None:
-    title = f"{found['weights']}: {found['real']} real, {found['fake']} fake of {len(found['generators'])} generators"
+def _print(results: dict[str, Any]) -> None:
+    generators = len(results["generators"])
+    title = f"{results['weights']}: {results['real']} real, {results['fake']} fake of {generators} generators"
     rows = []
-    for row in found["cells"]:
+    for row in results["cells"]:
         interval = f"{row['ap']:.3f} [{row['ap_low']:.3f}, {row['ap_high']:.3f}]"
         shares = [f"{row[key]:.2f}" for key in ("accuracy", "called_real", "called_fake")]
         rows.append((row["perturbation"], f"{row['strength']:g}", interval, *shares))
@@ -118,9 +119,9 @@ def augmentation(
     from helpers.lessons.lesson07.study import augmentation_study
 
     with only_run(out), kept_on_interrupt(f"{out} keeps finished runs; the same command goes on from there"):
-        found = augmentation_study(range(seeds), (mapping_steps, steps), out, say=tell)
+        results = augmentation_study(range(seeds), (mapping_steps, steps), out, say=tell)
     if as_json:
-        typer.echo(one_line_entries(found))
+        typer.echo(one_line_entries(results))
 
 
 @app.command()

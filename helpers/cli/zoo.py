@@ -111,9 +111,9 @@ def sample(
 
     folder = folder or release.zoo_folder()
     if check:
-        found = release.check_samples(folder, list(RECIPES), count or release.IMAGES_PER_GENERATOR)
-        _print(found, as_json)
-        if found["largest"].max() > release.LARGEST_ROUNDING:
+        table = release.check_samples(folder, list(RECIPES), count or release.IMAGES_PER_GENERATOR)
+        _print(table, as_json)
+        if table["largest"].max() > release.LARGEST_ROUNDING:
             raise NaturalTracesError(f"an image differs by more than {release.LARGEST_ROUNDING} levels from what ships")
         return
     df = release.sample_all(folder, progress=lambda names: tqdm(names, unit="generator", disable=None))
@@ -152,20 +152,20 @@ def attribute(as_json: AsJson = False) -> None:
 
     from helpers.lessons.lesson02 import attribution
 
-    found = attribution.measure_attribution()
+    results = attribution.measure_attribution()
     if as_json:
-        print_json(found, indent=1)
+        print_json(results, indent=1)
         return
     rows = [
         {"residual": r["residual"], "view": r["view"], "fitted on": r["fitted on"], **_told(r["accuracy"])}
-        for r in found["attribution"]
+        for r in results["attribution"]
     ]
     _print(pd.DataFrame(rows), as_json)
-    others = {"control: " + name: row for name, row in found["controls"].items()}
-    others |= {f"nearest fingerprint, {r}, {v}": row for r, v, row in _nested(found["fingerprints"])}
-    others |= {f"redrawn photographs, {r}, {v}": row for r, v, row in _nested(found["redrawn"])}
+    others = {"control: " + name: row for name, row in results["controls"].items()}
+    others |= {f"nearest fingerprint, {r}, {v}": row for r, v, row in _nested(results["fingerprints"])}
+    others |= {f"redrawn photographs, {r}, {v}": row for r, v, row in _nested(results["redrawn"])}
     _print(pd.DataFrame([{"accuracy": name, **_told(row)} for name, row in others.items()]), as_json)
-    for residual, view, row in _nested(found["transfer"]):
+    for residual, view, row in _nested(results["transfer"]):
         own, other, lowest = (row[key] for key in list(row)[2:])
         typer.echo(
             f"detectors of one generator, {residual}, {view}: AUC {own:.2f}, on others {other:.2f} ({lowest:.2f})"
@@ -179,14 +179,14 @@ def compare_variance(draws: Draws = 1000, as_json: AsJson = False) -> None:
 
     from helpers.lessons.lesson02 import variance
 
-    found = variance.measure_variance_ratios(n_draws=draws)
+    results = variance.measure_variance_ratios(n_draws=draws)
     if as_json:
-        print_json(found, indent=1)
+        print_json(results, indent=1)
         return
     parts = ("everywhere", *variance.PLACES)
     rows = [
         {**{key: row[key] for key in ("residual", "view", "of", "over")}, **{p: _told(row[p])["95 %"] for p in parts}}
-        for row in found["ratios"]
+        for row in results["ratios"]
     ]
     _print(pd.DataFrame(rows), as_json)
 

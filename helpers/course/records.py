@@ -210,10 +210,10 @@ def read_records(folder: Path | None = None) -> Records:
     runs = {name: _made(Run, values, name) for name, values in document.get("run", {}).items()}
     records = {name: _record(values, name) for name, values in document.get("record", {}).items()}
     tables = {name: _table(values, name) for name, values in document.get("table", {}).items()}
-    found = Records(records, runs, tables)
-    for problem in _problems(found):
+    described = Records(records, runs, tables)
+    for problem in _problems(described):
         raise RecordError(f"{path.name}: {problem}")
-    return found
+    return described
 
 
 def _made(kind: type[Any], values: Mapping[str, Any], name: str) -> Any:  # noqa: ANN401
@@ -244,23 +244,23 @@ def _table(values: Mapping[str, Any], name: str) -> TableSpec:
     return made
 
 
-def _problems(found: Records) -> Iterator[str]:
+def _problems(described: Records) -> Iterator[str]:
     """Say what does not fit together."""
-    entries: list[tuple[str, Run | Record]] = [*found.runs.items(), *found.records.items()]
+    entries: list[tuple[str, Run | Record]] = [*described.runs.items(), *described.records.items()]
     for name, entry in entries:
         if not entry.command.startswith(PROGRAM):
             yield f"{name}: the command does not start with {PROGRAM.strip()}"
-        if missing := set(entry.needs) - set(found.runs):
+        if missing := set(entry.needs) - set(described.runs):
             yield f"{name}: needs the unknown runs {', '.join(sorted(missing))}"
             return
         if not entry.seeds and (SEED in entry.command or entry.needs):
             yield f"{name}: has no seeds"
-    for name, run in found.runs.items():
-        found._ordered([name])
+    for name, run in described.runs.items():
+        described._ordered([name])
         if SEED not in run.makes and len(run.seeds) > 1:
             yield f"{name}: makes one folder with several seeds"
-    for name, table in found.tables.items():
-        if missing := {row.record for row in table.rows} - set(found.records):
+    for name, table in described.tables.items():
+        if missing := {row.record for row in table.rows} - set(described.records):
             yield f"table {name}: unknown records {', '.join(sorted(missing))}"
         if table.columns not in ("generators", "tiers"):
             yield f"table {name}: columns are generators or tiers, not {table.columns}"

@@ -248,9 +248,9 @@ def _subsampling(picture: PillowImage.Image) -> str | None:
 
 def _metadata(picture: PillowImage.Image) -> set[str]:
     """Name the blocks beside the pixels; free text keys (such as a generator's settings) count as "text"."""
-    found = {block for key, block in _BLOCKS.items() if picture.info.get(key)}
-    found |= {"text" for key in picture.info if str(key).lower() not in _PLAIN_KEYS | set(_BLOCKS)}
-    return found
+    blocks = {block for key, block in _BLOCKS.items() if picture.info.get(key)}
+    blocks |= {"text" for key in picture.info if str(key).lower() not in _PLAIN_KEYS | set(_BLOCKS)}
+    return blocks
 
 
 # Between Pillow and tensors

@@ -256,8 +256,8 @@ def _verify_file(
     except ImageError as error:
         yield Problem(path, "missing", error.reason)
         return
-    if (found := hashlib.sha256(data).hexdigest()) != sha256:
-        yield Problem(path, "hash", f"SHA-256 is {found}")
+    if (digest := hashlib.sha256(data).hexdigest()) != sha256:
+        yield Problem(path, "hash", f"SHA-256 is {digest}")
     try:
         info = probe(data, path)
         if pixels:

@@ -97,7 +97,7 @@ def _misplaced(data: bytes, encoding: str, error: UnicodeDecodeError) -> str:
     """Say where the first bytes stand that the encoding does not know."""
     if encoding != "utf-8":
         return f"it is not sound {encoding.upper()}"
-    found = f"byte 0x{data[error.start]:02x} is not UTF-8 (save the table as UTF-8)"
+    problem = f"byte 0x{data[error.start]:02x} is not UTF-8 (save the table as UTF-8)"
     try:
         head = list[str]()
         for number, cells in _lines(data.decode("latin-1")):
@@ -106,10 +106,10 @@ def _misplaced(data: bytes, encoding: str, error: UnicodeDecodeError) -> str:
                 try:
                     cell.encode("latin-1").decode("utf-8")
                 except UnicodeDecodeError:
-                    return f"line {number}, column {column!r}: {found}"
+                    return f"line {number}, column {column!r}: {problem}"
     except (csv.Error, ValueError):
         pass
-    return found
+    return problem
 
 
 def whole_numbers(df: pd.DataFrame, column: str, name: str) -> pd.Series:
@@ -126,11 +126,11 @@ def whole_numbers(df: pd.DataFrame, column: str, name: str) -> pd.Series:
     Raises:
         ManifestError: A cell is blank, negative, or no whole number.
     """
-    found = [_WHOLE.fullmatch(str(cell)) for cell in df[column]]
-    for place, match in enumerate(found):
+    matches = [_WHOLE.fullmatch(str(cell)) for cell in df[column]]
+    for place, match in enumerate(matches):
         if match is None:
             raise _wrong_cell(df, column, name, place, "whole numbers")
-    return pd.Series([int(match[1]) for match in found if match], index=df.index, dtype="int64")
+    return pd.Series([int(match[1]) for match in matches if match], index=df.index, dtype="int64")
 
 
 def numbers(df: pd.DataFrame, column: str, name: str) -> pd.Series:
