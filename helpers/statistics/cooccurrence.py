@@ -73,15 +73,27 @@ def cooccurrences(images: Tensor) -> Tensor:
     Returns:
         float32 (n, 1092), on the images' device.
     """
-    # Term by term: a matrix product adds in an order that hangs on batch, layout and processor, and a last digit
-    # decides where a residual lies between two levels, as it does wherever neighbours differ by one grey level.
-    planes = images.float().unbind(dim=1)
-    red, green, blue = (plane * weight for plane, weight in zip(planes, LUMA_WEIGHTS, strict=True))
-    luma = red + green + blue
+    luma = _luma(images)
     height, width = luma.shape[1] // 2 * 2, luma.shape[2] // 2 * 2
     halved = luma[:, :height, :width].unfold(1, 2, 2).unfold(2, 2, 2).mean(dim=(3, 4))
     kinds = triple_kinds().to(images.device)
     return torch.cat([_counts(planes, kinds) for planes in (luma, halved)], dim=1)
+
+
+def _luma(images: Tensor) -> Tensor:
+    """Weigh the colours: (n, 3, H, W), 0..255 -> float32 (n, H, W), the same to the last bit wherever it is computed.
+
+    A last digit decides where a residual lies between two levels, as it does wherever neighbours differ by one grey
+    level, and a matrix product rounds in an order that hangs on batch, layout and processor. So each term is added
+    exactly (in float64) and rounded once, red first, as a fused multiply-add does: the product on most processors.
+    """
+    device = images.device
+    planes = images.cpu() if device.type == "mps" else images  # which has no float64
+    weights = torch.tensor(LUMA_WEIGHTS).double().tolist()
+    total: Tensor = torch.zeros((), device=planes.device)
+    for plane, weight in zip(planes.unbind(dim=1), weights, strict=True):
+        total = (total.double() + plane.double() * weight).float()
+    return total.to(device)
 
 
 def _residuals(planes: Tensor) -> dict[str, Tensor]:
