@@ -59,5 +59,5 @@ def test_a_right_answer_that_is_mostly_the_longest_gives_itself_away() -> None:
     longer = CLOSING.replace("b. Three.", "b. Three, for it lies in the middle of two and four.")
     longer = longer.replace("c. There is none.", "c. There is none, as nothing can be divided by it.")
     assert list(balance([lesson(longer)])) == [
-        "the right answer is the longest option in 3 of 3 questions: at most half"
+        "the right answer is the longest option in 2 of 3 questions: at most half"
     ]
