@@ -21,7 +21,7 @@ export OMP_NUM_THREADS ?= 1
 export MKL_NUM_THREADS ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: course test lab lint unit notebooks refresh lock setup clean fuzz
+.PHONY: course test lab lint unit browser notebooks refresh lock setup clean fuzz
 .DELETE_ON_ERROR:
 
 course: $(READY)
@@ -49,6 +49,10 @@ lint: $(READY)
 
 unit: $(READY)
 	$(RUN) -m pytest -n 2 --dist loadscope tests
+
+# Every lesson in a real browser; screenshots land in build/browser.
+browser: $(READY)
+	$(RUN) -m pytest tests/test_browser.py --all-lessons
 
 notebooks: $(READY)
 	$(RUN) -m pytest -n 2 --dist loadscope --nbval notebooks

@@ -23,6 +23,10 @@ torch.set_num_threads(1)
 PROJECT = Path(__file__).resolve().parents[1]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--all-lessons", action="store_true", help="open every lesson in a real browser")
+
+
 @pytest.fixture(autouse=True)
 def no_figure_left_open() -> Iterator[None]:
     """Close what a test drew, so that no test sees the figures of another."""

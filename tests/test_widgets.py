@@ -43,7 +43,10 @@ def make() -> ipywidgets.VBox:
 def test_controls_are_labelled_and_the_first_setting_is_drawn(shown: list[dict[str, object]]) -> None:
     box = make()
     *controls, picture, caption = box.children
-    assert [control.description for control in controls] == ["scale", "channel", "logarithmic"]
+    field, slider = controls[0].children
+    assert [control.description for control in (field, *controls[1:])] == ["scale", "channel", "logarithmic"]
+    assert (field.value, field.min, field.max, field.step) == (slider.value, 1, 9, 2)
+    assert not slider.tabbable
     assert drawn == [{"scale": 5, "channel": "red", "logarithmic": False}]
     text = "A line that rises. Setting: scale = 5, channel = red, logarithmic = False."
     assert f'alt="{text}"' in picture.value
@@ -53,7 +56,9 @@ def test_controls_are_labelled_and_the_first_setting_is_drawn(shown: list[dict[s
 def test_a_changed_control_draws_again_and_leaves_no_figure_open(shown: list[dict[str, object]]) -> None:
     box = make()
     before = box.children[-2].value
-    box.children[0].value = 9
+    field, slider = box.children[0].children
+    field.value = 9
+    assert slider.value == 9
     box.children[1].value = "green"
     assert drawn[1:] == [
         {"scale": 9, "channel": "red", "logarithmic": False},
@@ -95,8 +100,9 @@ def test_a_ready_made_control_is_used(shown: list[dict[str, object]]) -> None:
     slider = ipywidgets.FloatLogSlider(value=1, min=-2, max=2)
     fig = figure(width=1, height=1)[0]
     box, _ = explorer_box(lambda temperature: fig, "An empty pair of axes.", 1, temperature=slider)
-    assert box.children[0] is slider
-    assert slider.description == "temperature"
+    field = box.children[0].children[0]
+    assert box.children[0].children[1] is slider
+    assert (field.description, field.value, field.min, field.max) == ("temperature", 1, 0.01, 100)
     assert not slider.continuous_update
 
 
@@ -109,7 +115,7 @@ def test_the_setting_is_told_as_the_controls_show_it() -> None:
     box, still = explorer_box(
         lambda **_: figure()[0], "A figure that is empty.", 1, quality={"none": 0, "70": 70}, blur=(-0.15, 0.15, 0.05)
     )
-    menu, slider, _, caption = box.children
+    menu, (_, slider), caption = box.children[0], box.children[1].children, box.children[-1]
     assert still.alt.endswith("Setting: quality = none, blur = -0.05.")
     menu.value, slider.value = 70, 0.1 + 0.05 - 0.05 + 1e-12
     assert "quality = 70, blur = 0.1." in caption.value

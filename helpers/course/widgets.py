@@ -1,7 +1,7 @@
 """Sliders and quizzes that are alive in JupyterLab and leave a readable picture everywhere else."""
 
 import html
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import ipywidgets
@@ -14,6 +14,7 @@ from helpers.course.numbering import FIGURES
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 LIVE = "natural-traces-live"
 """Class of the box of every widget that is alive."""
+SLIDERS = (ipywidgets.IntSlider, ipywidgets.FloatSlider, ipywidgets.FloatLogSlider)
 STYLE = f"""<style>
 .jp-OutputArea-child:has(.{LIVE}) + .jp-OutputArea-child,
 .jp-OutputArea-child:has(.{LIVE}) + .jp-OutputArea-child + .jp-OutputArea-child {{ display: none; }}
@@ -62,6 +63,36 @@ def labelled(control: ipywidgets.Widget, name: str) -> ipywidgets.Widget:
     return control
 
 
+def accessible(control: ipywidgets.Widget) -> ipywidgets.Widget:
+    """Put a labelled number field before a slider.
+
+    ipywidgets gives a slider's handle no name, so a screen reader would say "slider" and nothing else. The field has
+    one, and takes numbers and arrow keys.
+
+    Args:
+        control: a labelled control.
+
+    Returns:
+        A row of field and slider, which follow each other; any other control as it is.
+    """
+    if not isinstance(control, SLIDERS):
+        return control
+    is_whole = isinstance(control, ipywidgets.IntSlider)
+    logarithmic = isinstance(control, ipywidgets.FloatLogSlider)
+    field = (ipywidgets.BoundedIntText if is_whole else ipywidgets.BoundedFloatText)(
+        value=control.value,
+        min=control.base**control.min if logarithmic else control.min,
+        max=control.base**control.max if logarithmic else control.max,
+        step=None if logarithmic else control.step,
+        description=control.description,
+    )
+    field.style.description_width = "initial"
+    field.layout.width = "14em"
+    ipywidgets.link((control, "value"), (field, "value"))
+    control.description, control.readout, control.tabbable = "", False, False
+    return ipywidgets.HBox([field, control])
+
+
 def explorer_box(
     draw: Callable[..., Figure],
     alt: str,
@@ -89,7 +120,7 @@ def explorer_box(
 
     def redraw(_change: object = None) -> Picture:
         fig = draw(**{name: widget.value for name, widget in widgets.items()})
-        text = f"{alt} Setting: {setting(list(widgets.values()))}."
+        text = f"{alt} Setting: {setting(widgets)}."
         drawn = picture(fig, text)
         image.value, caption.value = picture_html(drawn), caption_bundle(number, text)["text/html"]
         return drawn
@@ -97,7 +128,7 @@ def explorer_box(
     still = redraw()
     for widget in widgets.values():
         widget.observe(redraw, names="value")
-    return ipywidgets.VBox([*widgets.values(), image, caption]), still
+    return ipywidgets.VBox([*map(accessible, widgets.values()), image, caption]), still
 
 
 def explorer(draw: Callable[..., Figure], alt: str, **controls: Any) -> None:  # noqa: ANN401
@@ -114,13 +145,13 @@ def explorer(draw: Callable[..., Figure], alt: str, **controls: Any) -> None:  #
     """
     number = FIGURES.next()
     box, still = explorer_box(draw, alt, number, **controls)
-    names = ", ".join(widget.description for widget in box.children[:-2])
+    names = ", ".join(name.replace("_", " ") for name in controls)
     display_widget(box, still, f"Interactive in JupyterLab: run this cell, then change {names}.", number=number)
 
 
-def setting(widgets: list[ipywidgets.Widget]) -> str:
+def setting(controls: Mapping[str, ipywidgets.Widget]) -> str:
     """Say where controls stand: "scale = 2, colour = red"."""
-    return ", ".join(f"{one.description} = {_chosen(one)}" for one in widgets)
+    return ", ".join(f"{name.replace('_', ' ')} = {_chosen(control)}" for name, control in controls.items())
 
 
 def _chosen(widget: ipywidgets.Widget) -> str:
