@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-import timm
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -233,6 +232,8 @@ def build_backbone(
     if name == "tracenet":
         net = TraceNet(seen.channels, widths or (16, 32, 48, 96, 128))
         return Backbone(seen, net, net.width)
+    import timm  # seconds to import, and the networks of the course do not need it
+
     if not timm.is_model(name):
         raise NetworkError(f"{name}: neither tracenet nor cooccurrence nor a model of timm")
     body: Any = timm.create_model(name, pretrained=False, num_classes=0, in_chans=seen.channels)

@@ -21,7 +21,6 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import Dataset
 from torch.utils.flop_counter import FlopCounterMode
-from torchvision.transforms.v2 import functional as tvf
 
 from helpers.data import catalog
 from helpers.data.image_set import ImageSet
@@ -184,6 +183,8 @@ class Repeated(Dataset[Any]):
 
 def training_images(size: int) -> ImageSet:
     """Photographs, and blurred copies in the place of fakes."""
+    from torchvision.transforms.v2 import functional as tvf  # seconds to import
+
     reals = photographs(size)
     fakes = [tvf.gaussian_blur(img, [3, 3]) for img in reals]
     rows = [{"label": "real", "generator": "", "family": "", "source": "photographs"}] * len(reals)

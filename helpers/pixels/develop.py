@@ -10,7 +10,6 @@ pixels: resampling is left to `helpers.pixels.views`.
 
 import torch
 from torch import Tensor
-from torchvision.transforms.v2 import functional as tvf
 
 from helpers.data.images import Image, to_uint8
 
@@ -38,6 +37,8 @@ def develop(img: Image, generator: torch.Generator) -> Image:
     Returns:
         uint8 (3, H, W): the same picture, rounded to whole levels once, at the end.
     """
+    from torchvision.transforms.v2 import functional as tvf  # seconds to import
+
     on, amount = torch.rand(2, 4, generator=generator)
     chosen, (tone, contrast, focus, grain) = (on < 0.5).tolist(), amount.tolist()
     values = img.float() / 255
@@ -55,6 +56,8 @@ def develop(img: Image, generator: torch.Generator) -> Image:
 
 def _focused(values: Tensor, amount: float) -> Tensor:
     """Soften a picture for an amount below one half, sharpen it above; at one half it stays."""
+    from torchvision.transforms.v2 import functional as tvf  # seconds to import
+
     strength, (low, high) = abs(2 * amount - 1), FOCUS
     soften = amount < 0.5
     blurred: Tensor = tvf.gaussian_blur(values, [5, 5], [low + (high - low) * strength if soften else high])

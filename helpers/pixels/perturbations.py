@@ -15,8 +15,6 @@ from types import MappingProxyType
 
 import torch
 from PIL import Image as PillowImage
-from torchvision.transforms import InterpolationMode
-from torchvision.transforms.v2 import functional as transforms
 
 from helpers.data.images import Image, crop, decode, encode_jpeg, from_pil, to_float, to_pil, to_uint8
 from helpers.errors import NaturalTracesError
@@ -47,13 +45,13 @@ class RobustnessError(NaturalTracesError):
     """A perturbation, a sweep or an attack that cannot be carried out."""
 
 
-KERNELS: Mapping[str, InterpolationMode] = MappingProxyType(
+KERNELS: Mapping[str, PillowImage.Resampling] = MappingProxyType(
     {
-        "nearest": InterpolationMode.NEAREST,
-        "bilinear": InterpolationMode.BILINEAR,
-        "bicubic": InterpolationMode.BICUBIC,
-        "lanczos": InterpolationMode.LANCZOS,
-        "box": InterpolationMode.BOX,
+        "nearest": PillowImage.Resampling.NEAREST,
+        "bilinear": PillowImage.Resampling.BILINEAR,
+        "bicubic": PillowImage.Resampling.BICUBIC,
+        "lanczos": PillowImage.Resampling.LANCZOS,
+        "box": PillowImage.Resampling.BOX,
     }
 )
 """Resampling kernels. All but `nearest` widen when they reduce, so that they do not alias."""
@@ -122,8 +120,8 @@ def resize(img: Image, factor: float, kernel: str = "bicubic") -> Image:
     """
     if kernel not in KERNELS or not (math.isfinite(factor) and factor > 0):
         raise RobustnessError(f"resize needs a factor above 0 and one of {', '.join(KERNELS)}, got {factor}, {kernel}")
-    size = [max(1, round(side * factor)) for side in img.shape[1:]]
-    return from_pil(transforms.resize(to_pil(img), size, interpolation=KERNELS[kernel]))
+    height, width = (max(1, round(side * factor)) for side in img.shape[1:])
+    return from_pil(to_pil(img).resize((width, height), KERNELS[kernel]))
 
 
 def blur(img: Image, sigma: float) -> Image:
@@ -143,6 +141,8 @@ def blur(img: Image, sigma: float) -> Image:
     if sigma == 0:
         return img.clone()
     sides = [2 * min(math.ceil(3 * sigma), side - 1) + 1 for side in (img.shape[2], img.shape[1])]
+    from torchvision.transforms.v2 import functional as transforms  # seconds to import
+
     return to_uint8(255 * transforms.gaussian_blur(to_float(img), sides, [sigma, sigma]))
 
 
@@ -204,6 +204,8 @@ def change_gamma(img: Image, exponent: float) -> Image:
     """
     if not (math.isfinite(exponent) and exponent > 0):
         raise RobustnessError(f"the exponent must be positive, got {exponent}")
+    from torchvision.transforms.v2 import functional as transforms  # seconds to import
+
     return to_uint8(255 * transforms.adjust_gamma(to_float(img), exponent))
 
 

@@ -16,7 +16,6 @@ from types import MappingProxyType
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchvision.transforms.v2 import functional as tvf
 
 from helpers.data.images import Image, decode, encode_jpeg, to_uint8
 from helpers.data.protocol import Protocol
@@ -64,6 +63,8 @@ def _scaled(values: Tensor, side: int, kernel: str) -> Tensor:
 
 
 def _blur(img: Image, generator: torch.Generator) -> Image:
+    from torchvision.transforms.v2 import functional as tvf  # seconds to import
+
     return to_uint8(tvf.gaussian_blur(img.float(), [5, 5], [_uniform(0.5, 1.2, generator)]))
 
 
@@ -104,6 +105,8 @@ def _repaint(img: Image, generator: torch.Generator) -> Image:
 
 def _periodic(img: Image, generator: torch.Generator) -> Image:
     """Scale pixels by a pattern that repeats every two to eight pixels: the checkerboard of an upsampling layer."""
+    from torchvision.transforms.v2 import functional as tvf  # seconds to import
+
     period = (2, 4, 8)[_integer(3, generator)]
     gains = 1 + _uniform(0.01, 0.04, generator) * torch.randn(period, period, generator=generator)
     side = img.shape[-1]
