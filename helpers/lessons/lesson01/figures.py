@@ -216,8 +216,6 @@ def altered_copies() -> dict[str, Callable[[Tensor], Tensor]]:
 
     Each returns an image or a grey plane.
     """
-    from torchvision.transforms.functional import gaussian_blur  # seconds to import
-
     seeded = torch.Generator().manual_seed
     return {
         "as it is": lambda img: img,
