@@ -80,7 +80,7 @@ def plot_differences(ax: Axes, img: Tensor, label: str, index: int = 0) -> None:
     share = density / values.numel() / (SPREADS[1] - SPREADS[0])
     shown = np.where(share > 0, share, np.nan)
     ax.semilogy((SPREADS[1:] + SPREADS[:-1]) / 2, shown, label=label, markersize=3, markevery=6, **_style(index))
-    ax.set(xlabel="difference (standard deviations)", ylabel="density", ylim=(1e-6, 20))
+    ax.set(xlabel="difference (s.d.)", ylabel="density", ylim=(1e-6, 20))
 
 
 def plot_gaussian(ax: Axes) -> None:
