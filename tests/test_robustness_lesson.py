@@ -158,7 +158,7 @@ def test_lesson_states_what_comes_free_and_what_does_not(lesson: dict[str, str],
 def test_lesson_states_the_price(lesson: dict[str, str], runs: pd.DataFrame) -> None:
     untouched = runs.xs(("none", 0), level=("perturbation", "strength"))
     before, after = ([untouched.loc[(name, seed), "accuracy"] for seed in (0, 1)] for name in (NEVER, MUCH))
-    assert numbers(line(lesson["augmentation-see"], "- The price")) == [round(value, 2) for value in before + after]
+    assert numbers(line(lesson["augmentation-see"], "- A price")) == [round(value, 2) for value in before + after]
     assert all(untouched.loc[(MUCH, seed), "ap"] > untouched.loc[(NEVER, seed), "ap"] for seed in (0, 1))
     apart = untouched["ap"].groupby("setting").agg(np.ptp).max()
     assert f"up to {apart:.2f} of AP apart" in lesson["augmentation-see"]
