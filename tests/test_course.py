@@ -366,6 +366,7 @@ BREAKAGES = {
     "missing section": (edit("closing", "## Glossary", "## Words"), "sections of the template"),
     "unfolded prediction": (replace_section("Predict first", "The middle.\n"), "'Predict first' has no folded"),
     "unfolded quiz": (replace_section("Quiz", "The middle.\n"), "'Quiz' has no folded"),
+    "quiz letters": (edit("closing", "a. Two.", "b. Two."), "its options are not lettered a, b, c"),
     "no source": (edit("closing", "doi.org/10.1000/example", "somewhere"), "no DOI or arXiv id"),
     "two objectives": (
         edit("header", "2. Count numbers.\n3. Divide the first by the second.", "2. Add."),

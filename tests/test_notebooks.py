@@ -8,6 +8,7 @@ import pytest
 from helpers.course import NOTEBOOKS, lesson_number, read_notebook
 from helpers.course.check import RULES, check_course
 from helpers.course.rules.lesson import Lesson
+from helpers.course.rules.quiz import balance
 from helpers.lessons import registry  # noqa: F401  (the exercises register with the course)
 
 COPIES = sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb")) + sorted((NOTEBOOKS / "solutions").glob("[0-9][0-9]_*.ipynb"))
@@ -38,3 +39,9 @@ def test_rule(path: Path, rule: Callable) -> None:
 def test_the_whole_course_has_no_problems() -> None:
     """Besides the rules above: each learner's copy is exactly what `build` makes of its solution copy."""
     assert [str(problem) for problem in check_course(NOTEBOOKS)] == []
+
+
+def test_the_right_answers_of_the_quizzes_are_spread_over_the_letters() -> None:
+    lessons = [Lesson(path, lesson_number(path), True, read_notebook(path)) for path in COPIES if is_solution(path)]
+    letters = [message for message in balance(lessons) if "the longest option" not in message]
+    assert letters == []

@@ -28,12 +28,9 @@ RULES: tuple[Callable[[Lesson], Iterator[tuple[str, str]]], ...] = (
     outputs.metadata,
     exercises.well_formed,
     exercises.outcomes,
+    quiz.quiz,
 )
 """Each rule takes a lesson and yields (cell id or "", what is wrong) for every place where it is broken."""
-
-
-PENDING: tuple[Callable[[Lesson], Iterator[tuple[str, str]]], ...] = (quiz.quiz,)
-"""Rules that lessons are moving to: `check` tells them as warnings."""
 
 
 @dataclass(frozen=True)
@@ -79,19 +76,11 @@ def check_course(folder: Path, only: int | None = None) -> list[Problem]:
 
 
 def warnings(folder: Path, only: int | None = None) -> list[Problem]:
-    """List what does not follow the rules that lessons are moving to, in the solution copies."""
-    solutions = [
-        Lesson(path, lesson_number(path), True, read_notebook(path)) for path in lessons(folder / "solutions", only)
-    ]
-    found = [
-        Problem(lesson.name, cell, message)
-        for lesson in solutions
-        for rule in PENDING
-        for cell, message in rule(lesson)
-    ]
-    return found + (
-        [Problem("all lessons", "", message) for message in quiz.balance(solutions)] if only is None else []
-    )
+    """List what gives the right answers of the course's quizzes away; nothing where only one lesson is checked."""
+    if only is not None:
+        return []
+    solutions = [Lesson(path, lesson_number(path), True, read_notebook(path)) for path in lessons(folder / "solutions")]
+    return [Problem("all lessons", "", message) for message in quiz.balance(solutions)]
 
 
 def check_pair(folder: Path, name: str) -> list[Problem]:
