@@ -60,6 +60,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_from_an_empty_folder_to_a_detector_of_ones_own(project: Path, folder: Path) -> None:
     walked = commands(project)
     assert [words[0] for words in walked] == ["score", "score", "manifest", "train", "evaluate", "score"]
