@@ -11,6 +11,7 @@ from matplotlib import pyplot as plt
 from typer.testing import CliRunner
 
 from helpers.cli import embeddings as command
+from helpers.cli.common import one_line_numbers
 from helpers.data.image_set import ImageSet
 from helpers.detectors.ntf.detector import NaturalTraceDetector
 from helpers.evaluation.embeddings import Floats, map_trust, neighbour_purity
@@ -197,7 +198,7 @@ def test_record_is_small_and_of_this_detector(monkeypatch: pytest.MonkeyPatch, p
 
 def test_points_survive_the_record() -> None:
     points = np.array([[1.234, -5.678], [0.0, 3.0]])
-    written = command.compact(json.dumps({"points": study.as_columns(points), "name": "[a, b]"}, indent=1))
+    written = one_line_numbers({"points": study.as_columns(points), "name": "[a, b]"})
     assert "[1.23,0.0]" in written
     np.testing.assert_allclose(study.points_of(json.loads(written)["points"]), points, atol=0.005)
     assert json.loads(written)["name"] == "[a, b]"
