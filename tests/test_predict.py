@@ -122,10 +122,10 @@ def test_load_detector_by_nothing_name_and_folder(project: Path) -> None:
     import helpers
 
     shipped = helpers.load_detector()
-    assert shipped.name == helpers.load_detector("ntf").name
+    assert shipped.name == helpers.load_detector("ntf_pretrained").name == "ntf_pretrained"
     zoo = helpers.load_detector(str(project / "data" / "detectors" / "zoo"))
     assert zoo.config == helpers.load_detector("zoo", device="cpu").config
-    assert {"ntf", "zoo"} <= set(helpers.shipped_detectors())
+    assert {"ntf", "ntf_pretrained", "zoo"} <= set(helpers.shipped_detectors())
     (row,) = zoo.predict(grey(100, 64))
     assert row.verdict in ("photograph", "generated")
 
