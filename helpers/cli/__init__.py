@@ -11,10 +11,15 @@ to the standard error, an error as one line. `Status` lists how a command ends.
 
 import io
 import os
+import signal
 import sys
+import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import IntEnum
+from types import FrameType
 from typing import NoReturn
 
 __all__ = ["COMMANDS", "READ_PICTURES", "Entry", "Status", "main"]
@@ -89,7 +94,8 @@ def main(arguments: list[str] | None = None) -> None:
     """
     try:
         _prepare_streams()
-        status = _run(arguments)
+        with _interrupts_end_imports():
+            status = _run(arguments)
         if status == _TYPER_INTERRUPTED:
             raise KeyboardInterrupt
     except KeyboardInterrupt:
@@ -98,6 +104,31 @@ def main(arguments: list[str] | None = None) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(Status.FAILED) from None
     raise SystemExit(Status.FAILED if status else Status.DONE)
+
+
+@contextmanager
+def _interrupts_end_imports() -> Iterator[None]:
+    """Let Ctrl-C end the process at once while a module is imported, and be a KeyboardInterrupt elsewhere.
+
+    Compiled modules such as torch's turn an exception in the midst of their import into another one, or abort.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, _interrupted)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _interrupted(number: int, frame: FrameType | None) -> None:
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            os.write(2, b"error: interrupted\n")
+            os._exit(Status.FAILED)
+        frame = frame.f_back
+    raise KeyboardInterrupt
 
 
 def _run(arguments: list[str] | None) -> object:
