@@ -33,6 +33,10 @@ def holdout(
     root: Root = None,
     where: Where = None,
     setting: Settings = None,
+    learn: Annotated[
+        list[str] | None,
+        typer.Option(help="Learn from rows with column=value alone; what is held out stays the same. May be repeated."),
+    ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Runs, with seeds from 0.")] = 1,
     out: Annotated[Path, typer.Option(help="Folder of checkpoints.")] = Path("runs/holdout"),
     scores: Annotated[Path | None, typer.Option(help="Also write the held-out scores to this CSV file.")] = None,
@@ -46,7 +50,7 @@ def holdout(
     """
     from helpers.data.image_set import ImageSet
     from helpers.data.select import load_rows
-    from helpers.detectors.config import changes_from, config_path
+    from helpers.detectors.config import DetectorError, changes_from, config_path
     from helpers.detectors.ntf.detector import NaturalTraceConfig
     from helpers.detectors.ntf.pretrained import PretrainedConfig
     from helpers.detectors.registry import read_config
@@ -57,8 +61,10 @@ def holdout(
     if isinstance(read_config(config_path(config)), PretrainedConfig):
         images = ImageSet(df[df["split"] == "train"].reset_index(drop=True), place)
         with only_run(out), kept_on_interrupt(kept_checkpoint(out)):
-            _grouped(images, config, setting or [], seeds, out, scores, as_json)
+            _grouped(images, config, setting or [], learn or [], seeds, out, scores, as_json)
         return
+    if learn:
+        raise DetectorError("--learn is for detectors on features of real images")
     images = ImageSet(df, place)
     changes = changes_from(setting or [])
     configs = [read_config(config_path(config), **{**changes, "seed": seed}) for seed in range(seeds)]
@@ -85,27 +91,41 @@ def holdout(
 
 
 def _grouped(
-    images: "ImageSet", name: str, setting: list[str], seeds: int, out: Path, scores: Path | None, as_json: bool
+    images: "ImageSet",
+    name: str,
+    setting: list[str],
+    learn: list[str],
+    seeds: int,
+    out: Path,
+    scores: Path | None,
+    as_json: bool,
 ) -> None:
     """Hold out families and sources in four folds, for each seed."""
+    import numpy as np
     import pandas as pd
 
+    from helpers.data.select import select
     from helpers.detectors.config import changes_from, config_path
     from helpers.detectors.ntf.pretrained import PretrainedConfig, training_pool
     from helpers.detectors.registry import read_config
     from helpers.selection.grouped import HISTORIES, grouped_holdout, summary
 
+    learnt = np.zeros(len(images), bool)
+    learnt[select(images.manifest.assign(number=range(len(images))), learn)["number"]] = True
     tables = []
     for seed in range(seeds):
         config = read_config(config_path(name), PretrainedConfig, **{**changes_from(setting), "seed": seed})
         pool = training_pool(images, config, progress=lambda done, of: tell(f"{done} of {of} crops"))
-        tables.append(grouped_holdout(images, pool, config, out, progress=tell).assign(seed=seed))
+        tables.append(grouped_holdout(images, pool, config, out, learnt=learnt, progress=tell).assign(seed=seed))
     table = pd.concat(tables, ignore_index=True)
     if scores is not None:
         table.to_csv(scores, index=False, float_format="%.5g", lineterminator="\n")
     found = {history: summary(table, history) for history in HISTORIES}
     if as_json:
-        print_json({"config": name, "settings": setting, "seeds": seeds, "images": len(images), **found}, indent=1)
+        print_json(
+            {"config": name, "settings": setting, "learn": learn, "seeds": seeds, "images": len(images), **found},
+            indent=1,
+        )
         return
     typer.echo(f"{'score':<12}{'mean fold':>12}{'worst fold':>12}{'generators':>12}")
     for row in found["plain"]:

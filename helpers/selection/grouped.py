@@ -146,6 +146,7 @@ def grouped_holdout(
     config: PretrainedConfig,
     out: Path,
     *,
+    learnt: NDArray[np.bool_] | None = None,
     count: int = 4,
     histories: Sequence[str] = HISTORIES,
     progress: Callable[[str], None] = lambda text: None,
@@ -157,6 +158,7 @@ def grouped_holdout(
         pool: Maps of their crops.
         config: The method.
         out: Folder for checkpoints.
+        learnt: One flag for each image: learn from it, unless it is held out; all when None.
         count: Folds.
         histories: Of `HISTORIES`.
         progress: Told what is done.
@@ -168,7 +170,9 @@ def grouped_holdout(
     for number, fold in enumerate(grouped_folds(images.manifest, count)):
         detector = make_detector(config)
         assert isinstance(detector, PretrainedTraceDetector)
-        detector.fit_pool(pool, out / f"fold{number}-seed{config.seed}", ~fold.held_out)
+        detector.fit_pool(
+            pool, out / f"fold{number}-seed{config.seed}", ~fold.held_out if learnt is None else learnt & ~fold.held_out
+        )
         rows = np.flatnonzero(fold.held_out)
         for history in histories:
             pictures = [images.image(int(row)) for row in rows]
