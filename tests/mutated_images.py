@@ -145,10 +145,10 @@ def _work(seed: int, first: int, last: int) -> None:
     """Print one line per picture; what escapes as another exception is a fault."""
     for number in range(first, last):
         try:
-            found = outcome(mutated(seed, number)[1])
+            result = outcome(mutated(seed, number)[1])
         except BaseException as error:
-            found = f"{type(error).__name__} escaped"
-        print(json.dumps([number, found, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024]), flush=True)
+            result = f"{type(error).__name__} escaped"
+        print(json.dumps([number, result, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024]), flush=True)
 
 
 def decode_all(seed: int, count: int) -> tuple[dict[int, str], int]:
@@ -183,8 +183,8 @@ def _listen(worker: "subprocess.Popen[bytes]", outcomes: dict[int, str]) -> int:
                 break
             *lines, rest = (rest + data).split(b"\n")
             for line in lines:
-                number, found, memory = json.loads(line)
-                outcomes[number], peak = found, max(peak, memory)
+                number, result, memory = json.loads(line)
+                outcomes[number], peak = result, max(peak, memory)
     return peak
 
 
@@ -209,14 +209,14 @@ def _command(*words: str) -> tuple[int, str, str]:
 
 def manifest_and_score(root: Path, count: int, outcomes: Mapping[int, str]) -> dict[str, object]:
     """Run both commands over the folder, and check that each file is either a row or refused by name."""
-    images = sum(found == "image" for found in outcomes.values())
+    images = sum(result == "image" for result in outcomes.values())
     out = root.parent / "m.csv"
     status, text, error = _command(
         "manifest", "folder", str(root), "--out", str(out), "--on-error", "skip", "--test-only", "--json"
     )
-    found = json.loads(text) if status == 0 else {"images": -1, "left_out": {"count": -1}}
-    manifest = {"status": status, "rows": found["images"], "refused": found["left_out"]["count"]}
-    sound = status == 0 and found["images"] == images and found["images"] + found["left_out"]["count"] == count
+    result = json.loads(text) if status == 0 else {"images": -1, "left_out": {"count": -1}}
+    manifest = {"status": status, "rows": result["images"], "refused": result["left_out"]["count"]}
+    sound = status == 0 and result["images"] == images and result["images"] + result["left_out"]["count"] == count
     status, text, error = _command("score", str(root), "--csv", "--quiet")
     rows = text.count("\n") - 1
     refused = sum(not line.split(",")[1] for line in text.splitlines()[1:])
@@ -242,8 +242,8 @@ def main() -> int:
         write_all(options.seed, options.count, root)
         commands = manifest_and_score(root, options.count, outcomes)
     tally = Counter(outcomes.values())
-    formats = Counter(mutated(options.seed, number)[0] for number, found in outcomes.items() if found == "image")
-    faults = {found: number for found, number in tally.items() if found not in ("image", "refused")}
+    formats = Counter(mutated(options.seed, number)[0] for number, result in outcomes.items() if result == "image")
+    faults = {result: number for result, number in tally.items() if result not in ("image", "refused")}
     print(f"{options.count} mutated pictures of {len(sound_files())} kinds, seed {options.seed}")
     print(f"decode and probe: {tally['image']} images, {tally['refused']} refused, {sum(faults.values())} faults")
     print(f"still images: {', '.join(f'{name} {number}' for name, number in sorted(formats.items()))}")
@@ -251,7 +251,7 @@ def main() -> int:
     print(f"score: {commands['score']}")
     print(f"peak memory of decoding: {peak} MiB; {time.perf_counter() - start:.0f} s")
     for fault, number in faults.items():
-        examples = [place for place, found in outcomes.items() if found == fault][:5]
+        examples = [place for place, result in outcomes.items() if result == fault][:5]
         print(f"FAULT {fault}: {number}, such as {examples}")
     return 0 if commands["sound"] and not faults else 1
 

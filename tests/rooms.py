@@ -87,8 +87,8 @@ def graph(folder: Path) -> Graph:
     Args:
         folder: The package, such as `helpers`.
     """
-    found = Graph({path.stem for path in folder.iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file()})
-    found.rooms.discard("__init__")
+    result = Graph({path.stem for path in folder.iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file()})
+    result.rooms.discard("__init__")
     for path in sorted(folder.rglob("*.py")):
         parts = path.relative_to(folder).with_suffix("").parts
         room, inside = parts[0], ".".join((PACKAGE, *parts))
@@ -96,22 +96,22 @@ def graph(folder: Path) -> Graph:
             continue
         for name in imported(ast.parse(path.read_text(encoding="utf-8")), inside):
             if name is None:
-                found.hidden.append(path.relative_to(folder).as_posix())
+                result.hidden.append(path.relative_to(folder).as_posix())
                 continue
             words = name.split(".")
-            if words[0] == PACKAGE and len(words) > 1 and words[1] in found.rooms - {room}:
-                found.arrows[room, words[1]] += 1
-                found.places[room, words[1]] = path.relative_to(folder).as_posix()
-    return found
+            if words[0] == PACKAGE and len(words) > 1 and words[1] in result.rooms - {room}:
+                result.arrows[room, words[1]] += 1
+                result.places[room, words[1]] = path.relative_to(folder).as_posix()
+    return result
 
 
-def text(found: Graph) -> str:
+def text(result: Graph) -> str:
     """Lay the graph out: each room with the rooms that it imports."""
-    lines = [f"{len(found.rooms)} rooms, {len(found.arrows)} arrows"]
-    for room in sorted(found.rooms, key=lambda room: ORDER.index(room) if room in ORDER else -1):
-        below = [other for other in ORDER if (room, other) in found.arrows]
+    lines = [f"{len(result.rooms)} rooms, {len(result.arrows)} arrows"]
+    for room in sorted(result.rooms, key=lambda room: ORDER.index(room) if room in ORDER else -1):
+        below = [other for other in ORDER if (room, other) in result.arrows]
         lines.append(f"{room:<12}{', '.join(below) or '-'}")
-    return "\n".join(lines + [f"UP: {line}" for line in found.upward()])
+    return "\n".join(lines + [f"UP: {line}" for line in result.upward()])
 
 
 if __name__ == "__main__":

@@ -44,8 +44,8 @@ class TestFeatures:
     def test_a_grating_lights_the_cell_of_its_frequency(self, residual):
         step = torch.arange(64)
         image = 128 + 20 * torch.cos(2 * torch.pi * (step[:, None] + step) / 4).expand(1, 3, 64, 64)
-        found = spectrum_features(image.to(torch.uint8), residual).reshape(32, 16)
-        row, column = np.unravel_index(found.argmax(), found.shape)
+        result = spectrum_features(image.to(torch.uint8), residual).reshape(32, 16)
+        row, column = np.unravel_index(result.argmax(), result.shape)
         assert row in (23, 24)  # a quarter cycle per pixel downwards: half-way from the middle to the edge
         assert column in (7, 8)
 
@@ -68,12 +68,12 @@ class TestClassifier:
     def test_names_known_marks_and_no_others(self):
         train, val, test = (described(sets(count, seed)) for count, seed in ((24, 0), (8, 100), (12, 200)))
         model, strength = choose(train, val)
-        found = score(model, test, n_draws=100)
-        assert found.accuracy.value > 0.95
+        result = score(model, test, n_draws=100)
+        assert result.accuracy.value > 0.95
         assert strength in attribution.STRENGTHS
-        assert np.sum(found.confusion) == 36
-        assert found.accuracy.n == 12
-        assert np.trace(found.confusion) == round(found.accuracy.value * 36)
+        assert np.sum(result.confusion) == 36
+        assert result.accuracy.n == 12
+        assert np.trace(result.confusion) == round(result.accuracy.value * 36)
 
     def test_confusion_rows_are_the_truth(self):
         train = described(sets(24, 0))
@@ -122,9 +122,9 @@ class TestViews:
     def test_keep_shape_and_type_and_change_what_they_say(self):
         images = marked(2, 4, seed=5)
         for name, view in POST_PROCESSING.items():
-            found = view(images)
-            assert (found.shape, found.dtype) == (images.shape, torch.uint8)
-            assert torch.equal(found, images) == (name == "unchanged")
+            result = view(images)
+            assert (result.shape, result.dtype) == (images.shape, torch.uint8)
+            assert torch.equal(result, images) == (name == "unchanged")
 
     def test_jpeg_settings_depend_on_the_number_only(self):
         image = marked(2, 1, seed=5)
@@ -145,8 +145,8 @@ def test_the_zoo_is_named_far_above_chance():
     """Four of the twelve, one residual: the whole study is `zoo attribute`."""
     names = ("dcgan", "style", "flow", "latent")
     train, test = ({name: zoo_images(split)[name] for name in names} for split in ("train", "test"))
-    found = score(fit(described(train)), described(test), n_draws=100)
-    assert found.accuracy.low > 0.7
+    result = score(fit(described(train)), described(test), n_draws=100)
+    assert result.accuracy.low > 0.7
 
 
 def test_generators_that_detectors_treat_alike_lie_side_by_side() -> None:

@@ -51,10 +51,10 @@ def run(root: Path, make, **options) -> AuditReport:
 def test_a_clean_set_is_not_leaky(tmp_path: Path) -> None:
     report = run(tmp_path, plain)
     for cue in ("format", "size", "quantisation", "subsampling", "metadata", "container"):
-        found = report.result("raw files", cue)
-        assert (found.auc.value, found.auc.low, found.auc.high) == (0.5, 0.5, 0.5), cue
-        assert found.folds == "source"
-        assert found.auc.n == 12
+        result = report.result("raw files", cue)
+        assert (result.auc.value, result.auc.low, result.auc.high) == (0.5, 0.5, 0.5), cue
+        assert result.folds == "source"
+        assert result.auc.n == 12
     assert not [cue for cue in report.leaky_cues if cue in audit.CONTAINER_CUES]
     assert (report.images, report.real, report.fake, report.skipped) == (48, 24, 24, 0)
 

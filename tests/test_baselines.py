@@ -88,11 +88,11 @@ def test_the_spectrum_finds_fakes_that_lack_fine_detail(tmp_path: Path) -> None:
 
 def test_one_class_sees_no_fake_and_still_finds_what_is_unlike_photographs(tmp_path: Path) -> None:
     config = config_as(TINY, "one_class", breakers=("periodic", "blur"))
-    found = fitted(config, tmp_path / "run")
-    check(found, tmp_path / "kept", least=0.7)
+    result = fitted(config, tmp_path / "run")
+    check(result, tmp_path / "kept", least=0.7)
     others = make_detector(config)
     others.fit_weights(made_up(strength=3.0), tmp_path / "other")  # other fakes, the same photographs
-    left, right = found.state_dict(), others.state_dict()
+    left, right = result.state_dict(), others.state_dict()
     assert all(torch.equal(left[name], kept(right[name])) for name in left)
 
 
@@ -113,7 +113,7 @@ def test_the_gaussian_of_one_class_gives_mahalanobis_distances(tmp_path: Path) -
 
 def test_rings_of_the_spectrum_agree_with_loops() -> None:
     images = torch.stack(list(made_up("test").images()))[:2]
-    found = make_detector(config_as(TINY, "spectrum")).embed(images).double()
+    result = make_detector(config_as(TINY, "spectrum")).embed(images).double()
     side = images.shape[-1]
     window = np.outer(np.hanning(side + 1)[:-1], np.hanning(side + 1)[:-1])
     for number, plane in enumerate(luminance(images).double().numpy()):
@@ -125,7 +125,7 @@ def test_rings_of_the_spectrum_agree_with_loops() -> None:
                 if radius * 64 < 32:
                     rings[int(np.float32(radius * 64))].append(np.log10(power[row, column] + 1e-30))
         expected = np.array([np.mean(ring) for ring in rings])
-        shift = found[number].numpy() - expected  # the periodogram's scale is one constant
+        shift = result[number].numpy() - expected  # the periodogram's scale is one constant
         assert np.ptp(shift[2:]) < 0.05
 
 
@@ -158,7 +158,7 @@ def test_supcon_agrees_with_its_sums() -> None:
     student = Student(build_backbone("tracenet", "bank", widths=(4, 6)), 8).eval()
     images, labels = torch.stack(list(made_up().images()))[10:20], torch.tensor([0] * 6 + [1] * 4)
     task = SupConTask(student, 1e-3, temperature=0.3)
-    found = task.losses("main", {"image": images, "label": labels}, torch.Generator())["loss"]
+    result = task.losses("main", {"image": images, "label": labels}, torch.Generator())["loss"]
     with torch.no_grad():
         rows = student(images)[0].double()
         similarity = (rows @ rows.T / 0.3).numpy()
@@ -168,7 +168,7 @@ def test_supcon_agrees_with_its_sums() -> None:
         denominator = np.log(sum(np.exp(similarity[i, j]) for j in others))
         positives = [j for j in others if labels[j] == labels[i]]
         total -= np.mean([similarity[i, j] - denominator for j in positives])
-    assert float(found.detach()) == pytest.approx(total / 10, rel=1e-4)
+    assert float(result.detach()) == pytest.approx(total / 10, rel=1e-4)
 
 
 def test_supcon_leaves_out_an_image_without_a_partner() -> None:
@@ -224,7 +224,7 @@ def test_neighbours_compare_the_nearest_of_either_label() -> None:
     images = torch.stack(list(made_up("test").images()))[:3]
     with torch.no_grad():
         similarity = (F.normalize(detector.embed(images.float()), dim=1) @ rows.T).numpy()
-        found = detector.logit(images).numpy()
-    for one, row in zip(found, similarity, strict=True):
+        result = detector.logit(images).numpy()
+    for one, row in zip(result, similarity, strict=True):
         of_fake, of_real = (np.sort(row[chosen.numpy()])[-9:].mean() for chosen in (fake, ~fake))
         assert one == pytest.approx(of_fake - of_real, abs=1e-5)

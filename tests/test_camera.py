@@ -53,10 +53,10 @@ def test_a_tone_curve_changes_levels_alone(monkeypatch: pytest.MonkeyPatch) -> N
     ramp = torch.arange(256, dtype=torch.uint8).reshape(1, 16, 16).expand(3, -1, -1)
     middles = []
     for seed in range(DRAWS):
-        found = develop(ramp, seeded(seed))
-        assert (found.reshape(3, -1).int().diff(dim=1) >= 0).all()
-        assert (int(found.min()), int(found.max())) == (0, 255)
-        middles.append(float(found[0].flatten()[128]))
+        result = develop(ramp, seeded(seed))
+        assert (result.reshape(3, -1).int().diff(dim=1) >= 0).all()
+        assert (int(result.min()), int(result.max())) == (0, 255)
+        middles.append(float(result[0].flatten()[128]))
     low, high = (255 * (128 / 255) ** torch.tensor(sign * camera.GAMMA).exp() for sign in (1, -1))
     assert low - 0.5 <= min(middles) < low + 12
     assert high - 12 < max(middles) <= high + 0.5
@@ -67,9 +67,9 @@ def test_contrast_scales_around_the_mean(monkeypatch: pytest.MonkeyPatch) -> Non
     img = (textured() // 4 + 96).contiguous()  # far from both ends
     shares = []
     for seed in range(DRAWS):
-        found = develop(img, seeded(seed)).float()
-        assert float(found.mean()) == pytest.approx(float(img.float().mean()), abs=0.2)
-        shares.append(float(found.std() / img.float().std()))
+        result = develop(img, seeded(seed)).float()
+        assert float(result.mean()) == pytest.approx(float(img.float().mean()), abs=0.2)
+        shares.append(float(result.std() / img.float().std()))
     assert 1 - camera.CONTRAST - 0.02 < min(shares) < 0.85
     assert 1.15 < max(shares) < 1 + camera.CONTRAST + 0.02
 

@@ -88,18 +88,18 @@ def test_manifest_commands(capsys: pytest.CaptureFixture[str], folder: Path, tmp
 
 def test_manifest_show_by_name(capsys: pytest.CaptureFixture[str]) -> None:
     status, out, _ = call(capsys, "manifest", "show", "photographs", "--json")
-    found = json.loads(out)
+    result = json.loads(out)
     assert status == 0
-    assert found["images"] == 12
-    assert found["shared_sources"] == []
+    assert result["images"] == 12
+    assert result["shared_sources"] == []
 
 
 def test_audit(capsys: pytest.CaptureFixture[str], table: Path) -> None:
     status, out, _ = call(capsys, "audit", str(table), "--crop", "64", "--draws", "20", "--json")
-    found = json.loads(out)
+    result = json.loads(out)
     assert status == 0
-    assert (found["images"], found["audited"]) == (16, 16)
-    results = {(r["view"], r["cue"]): r for r in found["parts"]["all"]["results"]}
+    assert (result["images"], result["audited"]) == (16, 16)
+    results = {(r["view"], r["cue"]): r for r in result["parts"]["all"]["results"]}
     assert results["raw files", "format"]["auc"]["value"] == 1.0
     assert results["raw files", "format"]["leaky"] is True
     assert results["matched protocol", "format"]["auc"]["value"] == 0.5
@@ -116,9 +116,9 @@ def test_audit_by_column_and_condition(capsys: pytest.CaptureFixture[str], table
     _, out, _ = call(capsys, "audit", str(table), "--draws", "5", "--json")
     assert list(json.loads(out)["parts"]) == ["a", "b"]
     _, out, _ = call(capsys, "audit", str(table), "--draws", "5", "--json", "--where", "track=b", "--by", "")
-    found = json.loads(out)
-    assert list(found["parts"]) == ["all"]
-    assert found["images"] == 8
+    result = json.loads(out)
+    assert list(result["parts"]) == ["all"]
+    assert result["images"] == 8
     _, out, _ = call(capsys, "audit", str(table), "--draws", "5", "--json", "--where", "track!=b")
     assert list(json.loads(out)["parts"]) == ["a"]
 
@@ -300,11 +300,11 @@ def test_cache_info_and_clear(
     (tmp_path / "sets" / "x").mkdir(parents=True)
     (tmp_path / "sets" / "x" / "manifest.csv").write_bytes(shipped("textures", "manifest.csv").read_bytes())
     status, out, _ = call(capsys, "cache", "info", "--json")
-    found = json.loads(out)
+    result = json.loads(out)
     assert status == 0
-    assert (found["cache"], found["data_root"]) == (str(tmp_path / "cache"), str(tmp_path / "sets"))
-    assert found["parts"] == [{"name": "scores", "files": 1, "bytes": 5}]
-    assert found["data_sets"] == ["x"]
+    assert (result["cache"], result["data_root"]) == (str(tmp_path / "cache"), str(tmp_path / "sets"))
+    assert result["parts"] == [{"name": "scores", "files": 1, "bytes": 5}]
+    assert result["data_sets"] == ["x"]
     assert "scores: 1 file(s)" in call(capsys, "cache", "info")[1]
     assert "deleted scores: 1 file(s)" in call(capsys, "cache", "clear")[1]
     assert call(capsys, "cache", "clear")[1] == "the cache is empty\n"

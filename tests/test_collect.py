@@ -42,8 +42,8 @@ def plain(tmp_path: Path) -> Path:
     return write(tmp_path / "set", *names("real/r{}.png", 6), *names("fake/gan/f{}.png", 6))
 
 
-def left_out(found: collect.Collection) -> dict[str, str]:
-    return {one.path: one.reason for one in found.left_out}
+def left_out(result: collect.Collection) -> dict[str, str]:
+    return {one.path: one.reason for one in result.left_out}
 
 
 # One source, duplicates, splits
@@ -52,35 +52,35 @@ def left_out(found: collect.Collection) -> dict[str, str]:
 @pytest.mark.parametrize("count", [8, 30])
 def test_one_folder_of_photographs_is_split_by_image_and_said(tmp_path: Path, count: int) -> None:
     write(tmp_path, *names("real/coco/r{}.png", count), *names("fake/sdxl/f{}.png", count))
-    found = collect_folder(tmp_path)
-    counts = pd.crosstab(found.rows["split"], found.rows["label"])
+    result = collect_folder(tmp_path)
+    counts = pd.crosstab(result.rows["split"], result.rows["label"])
     assert (counts > 0).to_numpy().all()
     assert counts.shape == (3, 2)
-    assert found.split.by["real"] == "image"
-    assert any("one source (coco)" in note and "--by" in note for note in found.split.notes)
-    assert set(found.rows.loc[found.rows["label"] == "real", "source"]) == {"coco"}
+    assert result.split.by["real"] == "image"
+    assert any("one source (coco)" in note and "--by" in note for note in result.split.notes)
+    assert set(result.rows.loc[result.rows["label"] == "real", "source"]) == {"coco"}
 
 
 def test_by_source_keeps_its_word_and_says_what_is_missing(tmp_path: Path) -> None:
     write(tmp_path, *names("real/coco/r{}.png", 8), *names("fake/sdxl/f{}.png", 8))
-    found = collect_folder(tmp_path, Collecting(by="source"))
-    assert len(set(found.rows.loc[found.rows["label"] == "real", "split"])) == 1
-    assert sum("holds no real image" in note for note in found.split.notes) == 2
+    result = collect_folder(tmp_path, Collecting(by="source"))
+    assert len(set(result.rows.loc[result.rows["label"] == "real", "split"])) == 1
+    assert sum("holds no real image" in note for note in result.split.notes) == 2
 
 
 def test_split_by_a_column(tmp_path: Path) -> None:
     df = collect_folder(write(tmp_path, *names("real/a/r{}.png", 12), *names("fake/b/f{}.png", 12))).rows
     df = df.assign(camera=[f"c{number % 4}" for number in range(len(df))])
-    found = splits.split_rows(df, by="camera")
-    assert found.rows.groupby("camera")["split"].nunique().max() == 1
+    result = splits.split_rows(df, by="camera")
+    assert result.rows.groupby("camera")["split"].nunique().max() == 1
     with pytest.raises(ManifestError, match="no column 'lens'"):
         splits.split_rows(df, by="lens")
 
 
 def test_test_only_needs_no_split(tmp_path: Path) -> None:
-    found = collect_folder(write(tmp_path, "real/a.png", "fake/gan/b.png"), Collecting(test_only=True))
-    assert found.rows["split"].tolist() == ["test", "test"]
-    assert found.split.notes == ()
+    result = collect_folder(write(tmp_path, "real/a.png", "fake/gan/b.png"), Collecting(test_only=True))
+    assert result.rows["split"].tolist() == ["test", "test"]
+    assert result.split.notes == ()
 
 
 def test_the_same_file_lies_in_one_split(tmp_path: Path) -> None:
@@ -88,19 +88,19 @@ def test_the_same_file_lies_in_one_split(tmp_path: Path) -> None:
     for number in range(12):
         shutil.copy(tmp_path / f"real/r{number}.png", tmp_path / f"real/again{number}.png")
     for seed in range(4):
-        found = collect_folder(tmp_path, Collecting(seed=seed))
-        assert found.split.duplicates.equal == 12
-        assert shared_pictures(found.rows) == []
-        assert set(found.rows["split"]) == {"train", "val", "test"}
+        result = collect_folder(tmp_path, Collecting(seed=seed))
+        assert result.split.duplicates.equal == 12
+        assert shared_pictures(result.rows) == []
+        assert set(result.rows["split"]) == {"train", "val", "test"}
 
 
 def test_nearly_the_same_picture_lies_in_one_split(tmp_path: Path) -> None:
     write(tmp_path, *names("real/r{}.png", 12), *names("fake/gan/f{}.png", 12), start=100)
     for number in range(12):
         (tmp_path / f"real/again{number}.jpg").write_bytes(images.encode_jpeg(scene(100 + number), 85))
-    found = collect_folder(tmp_path)
-    assert (found.split.duplicates.equal, found.split.duplicates.near) == (0, 12)
-    by_name = found.rows.set_index("path")["split"]
+    result = collect_folder(tmp_path)
+    assert (result.split.duplicates.equal, result.split.duplicates.near) == (0, 12)
+    by_name = result.rows.set_index("path")["split"]
     assert all(by_name[f"real/r{number}.png"] == by_name[f"real/again{number}.jpg"] for number in range(12))
     assert collect_folder(tmp_path, Collecting(fast=True)).split.duplicates.near == 0
 
@@ -120,12 +120,12 @@ def test_near_pairs_are_all_pairs_within_the_limit() -> None:
             bits = row.clone()
             bits[torch.randperm(64, generator=generator)[:flips]] ^= 1
             hashes.append(f"{int(''.join(map(str, bits.tolist())), 2):016x}")
-    found = duplicates.find_duplicates([str(number) for number in range(len(hashes))], hashes).group
+    result = duplicates.find_duplicates([str(number) for number in range(len(hashes))], hashes).group
     values = [int(text, 16) for text in hashes]
     near = duplicates.NEAR_BITS
     links = [(i, j) for i in range(len(values)) for j in range(i) if (values[i] ^ values[j]).bit_count() <= near]
     wanted = duplicates.joined(len(values), links)
-    assert [(found == one).tolist() for one in found] == [(wanted == one).tolist() for one in wanted]
+    assert [(result == one).tolist() for one in result] == [(wanted == one).tolist() for one in wanted]
 
 
 def test_given_splits_stay_and_copies_leave_training(tmp_path: Path) -> None:
@@ -133,13 +133,13 @@ def test_given_splits_stay_and_copies_leave_training(tmp_path: Path) -> None:
     for split, label, start in (("train", "nature", 0), ("train", "ai", 10), ("val", "nature", 20), ("val", "ai", 30)):
         write(tmp_path, *names(gen.format(split, label) + "/" + split + "{}.png", 5), start=start)
     shutil.copy(tmp_path / gen.format("val", "nature") / "val0.png", tmp_path / gen.format("train", "nature") / "x.png")
-    found = collect_folder(tmp_path)
-    df = found.rows
+    result = collect_folder(tmp_path)
+    df = result.rows
     assert df["label"].value_counts().to_dict() == {"real": 11, "fake": 10}
     assert set(df["generator"]) == {"", "sd14"}
     assert shared_pictures(df) == []
     assert df.loc[df["path"].str.endswith("/x.png"), "split"].tolist() == ["val"]
-    assert any("moved to the split of their copies" in note for note in found.split.notes)
+    assert any("moved to the split of their copies" in note for note in result.split.notes)
     assert df["split"].value_counts().to_dict() == {"val": 11, "train": 10}
 
 
@@ -261,21 +261,21 @@ def test_linked_folders_are_followed_once(plain: Path, tmp_path: Path) -> None:
     (elsewhere / "up").symlink_to(plain)
     (plain / "real" / "dangling").symlink_to(tmp_path / "nowhere")
     (plain / "fake" / "twin").symlink_to(plain / "fake" / "gan")
-    found = collect_folder(plain)
-    assert (found.rows["label"] == "real").sum() == 10
-    assert "real/a_link/e0.png" in set(found.rows["path"])
-    reasons = left_out(found)
+    result = collect_folder(plain)
+    assert (result.rows["label"] == "real").sum() == 10
+    assert "real/a_link/e0.png" in set(result.rows["path"])
+    reasons = left_out(result)
     assert reasons["real/loop"] == reasons["fake/twin"] == "a link to a folder that was read already"
     assert reasons["real/dangling"] == "a broken link"
     assert "outside" in reasons.get("real/a_link/up", "outside") or "read already" in reasons["real/a_link/up"]
-    assert len(found.rows) == 16
+    assert len(result.rows) == 16
 
 
 def test_folders_beside_the_labels_are_not_taken(plain: Path) -> None:
     write(plain / "elsewhere", "real/more.png", start=400)
-    found = collect_folder(plain)
-    assert len(found.rows) == 12
-    assert left_out(found)["elsewhere"] == "outside real and fake folders"
+    result = collect_folder(plain)
+    assert len(result.rows) == 12
+    assert left_out(result)["elsewhere"] == "outside real and fake folders"
 
 
 def test_endings_do_not_decide(plain: Path) -> None:
@@ -283,25 +283,25 @@ def test_endings_do_not_decide(plain: Path) -> None:
     (plain / "real" / "notes.txt").write_text("BM is how this text begins", encoding="utf-8")
     (plain / "real" / "list.csv").write_text("a,b", encoding="utf-8")
     (plain / "real" / "empty.dat").touch()
-    found = collect_folder(plain)
-    assert len(found.rows) == 17
-    reasons = left_out(found)
+    result = collect_folder(plain)
+    assert len(result.rows) == 17
+    reasons = left_out(result)
     assert reasons == {
         "real/notes.txt": "not an image (.txt)",
         "real/list.csv": "not an image (.csv)",
         "real/empty.dat": "not an image (.dat)",
     }
-    assert found.to_dict()["left_out"]["count"] == 3
+    assert result.to_dict()["left_out"]["count"] == 3
 
 
 def test_hidden_files_are_left_out_and_counted(plain: Path) -> None:
     hidden = ("real/._r0.png", "real/.ipynb_checkpoints/r0-checkpoint.png", "fake/gan/Thumbs.db", "fake/__MACOSX/f.png")
     write(plain, *hidden, start=600)
     (plain / "real" / "._r1.png").write_bytes(b"\0\5\x16\7AppleDouble")
-    found = collect_folder(plain)
-    assert len(found.rows) == 12
-    assert found.reasons == {"hidden": 5}
-    assert set(left_out(found)) == {
+    result = collect_folder(plain)
+    assert len(result.rows) == 12
+    assert result.reasons == {"hidden": 5}
+    assert set(left_out(result)) == {
         "real/._r0.png", "real/._r1.png", "real/.ipynb_checkpoints", "fake/gan/Thumbs.db", "fake/__MACOSX",
     }  # fmt: skip
 
@@ -322,9 +322,9 @@ def test_damage_is_found_by_decoding_every_file(plain: Path) -> None:
     truncated(plain)
     with pytest.raises(ManifestError, match=r"1 unreadable.*cut\.jpg.*truncated.*--on-error skip"):
         collect_folder(plain)
-    found = collect_folder(plain, Collecting(on_error="skip"))
-    assert len(found.rows) == 12
-    assert "truncated" in left_out(found)["real/cut.jpg"]
+    result = collect_folder(plain, Collecting(on_error="skip"))
+    assert len(result.rows) == 12
+    assert "truncated" in left_out(result)["real/cut.jpg"]
     assert len(collect_folder(plain, Collecting(fast=True)).rows) == 13
     with pytest.raises(ManifestError, match="on-error must be"):
         Collecting(on_error="perhaps")
@@ -340,9 +340,9 @@ def test_names_that_no_manifest_can_hold(plain: Path, name: bytes) -> None:
     with pytest.raises(ManifestError, match="path must be relative") as caught:
         collect_folder(plain)
     assert str(caught.value).isprintable()
-    found = collect_folder(plain, Collecting(on_error="skip"))
-    assert len(found.rows) == 12
-    assert len(found.left_out) == 1
+    result = collect_folder(plain, Collecting(on_error="skip"))
+    assert len(result.rows) == 12
+    assert len(result.left_out) == 1
 
 
 # Commands
@@ -372,11 +372,11 @@ def test_the_command_says_all_of_it(tmp_path: Path) -> None:
     ):
         assert part in " ".join(out.split())
     status, out, _ = call(*line, "--json")
-    found = json.loads(out)
-    assert found["images"] == 17
-    assert found["left_out"]["count"] == 2
-    assert found["duplicates"] == {"equal": 1, "near": 0}
-    assert found["shared_pictures"] == []
+    result = json.loads(out)
+    assert result["images"] == 17
+    assert result["left_out"]["count"] == 2
+    assert result["duplicates"] == {"equal": 1, "near": 0}
+    assert result["shared_pictures"] == []
     assert len(read_manifest(tmp_path / "m.csv")) == 17
 
 

@@ -41,8 +41,8 @@ def test_first_family_agrees_with_a_count_by_hand() -> None:
 
 
 def test_squares_of_each_family_sum_to_one() -> None:
-    found = cooccurrences(noise()).square().reshape(2, -1, KINDS).sum(dim=2)
-    assert torch.allclose(found, torch.ones_like(found), atol=1e-5)
+    result = cooccurrences(noise()).square().reshape(2, -1, KINDS).sum(dim=2)
+    assert torch.allclose(result, torch.ones_like(result), atol=1e-5)
 
 
 @pytest.mark.parametrize("change", [lambda x: x.flip(3), lambda x: x.flip(2), lambda x: x.transpose(2, 3)])

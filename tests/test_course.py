@@ -471,8 +471,8 @@ def test_each_broken_rule_is_found(refreshed: Path, name: str, is_solution: bool
     change, message = BREAKAGES[name]
     lesson = lesson_of(refreshed, is_solution)
     change(lesson.notebook)
-    found = [problem.message for problem in problems(lesson)]
-    assert any(message in text for text in found), found
+    result = [problem.message for problem in problems(lesson)]
+    assert any(message in text for text in result), result
 
 
 def test_a_lesson_in_order_has_no_problems(refreshed: Path) -> None:
@@ -509,8 +509,8 @@ def spoil(notebook: NotebookNode) -> None:
 
 def test_a_leaked_solution_is_found(own_copy: Path) -> None:
     change_notebook(own_copy / NAME, leak)
-    found = [problem.message for problem in check_course(own_copy)]
-    assert "differs from what build makes of the solution copy: run refresh" in found
+    result = [problem.message for problem in check_course(own_copy)]
+    assert "differs from what build makes of the solution copy: run refresh" in result
 
 
 def test_a_copy_without_its_partner_is_found(own_copy: Path) -> None:

@@ -203,18 +203,18 @@ def test_a_folder_takes_no_second_run_with_other_settings_or_images(tmp_path: Pa
 
 def test_a_saved_detector_gives_the_same_scores_up_to_half_precision(trained: Detector, tmp_path: Path) -> None:
     trained.save(tmp_path, {"manifest": "made up"})
-    found = load_detector(tmp_path)
+    result = load_detector(tmp_path)
     images = list(made_up("test").images())
     before = trained.score(images)
     # The threshold was fixed with rounded weights, so that nothing changes on the way.
-    assert found.score(images) == pytest.approx(before, abs=1e-6)
-    assert (found.threshold, found.calibration, found.history, found.config) == (
+    assert result.score(images) == pytest.approx(before, abs=1e-6)
+    assert (result.threshold, result.calibration, result.history, result.config) == (
         trained.threshold, trained.calibration, trained.history, trained.config,
     )  # fmt: skip
-    assert not found.training
+    assert not result.training
     card = json.loads((tmp_path / CARD).read_text())
     assert (card["detector"], card["manifest"]) == ("spectrum", "made up")
-    found.save(tmp_path / "again")
+    result.save(tmp_path / "again")
     assert (tmp_path / "again" / WEIGHTS).read_bytes() == (tmp_path / WEIGHTS).read_bytes()
 
 
@@ -232,9 +232,9 @@ def test_what_holds_no_detector_is_refused(trained: Detector, tmp_path: Path) ->
         ([], "list"),
     ):
         (tmp_path / CARD).write_text(json.dumps(broken))
-        with pytest.raises(DetectorError, match=f"holds no detector: .*{message}") as found:
+        with pytest.raises(DetectorError, match=f"holds no detector: .*{message}") as result:
             load_detector(str(tmp_path))
-        assert "\n" not in str(found.value)
+        assert "\n" not in str(result.value)
     (tmp_path / CARD).write_text(json.dumps(card))
     (tmp_path / WEIGHTS).write_bytes((tmp_path / WEIGHTS).read_bytes()[:-9])
     with pytest.raises(StorageError, match="not a sound safetensors file"):
@@ -300,8 +300,14 @@ def test_no_setting_of_one_kind_is_taken_for_another(name: str, tmp_path: Path) 
 
 def test_settings_of_another_kind_are_taken_over_where_both_have_them() -> None:
     base = NaturalTraceConfig(steps=7, size=48, view="rgb", score="head", terms=TraceTerms(variance=2.0))
-    found = config_as(base, "cross_entropy", smoothing=0.1)
-    assert (found.kind, found.steps, found.size, found.view, found.smoothing) == ("cross_entropy", 7, 48, "rgb", 0.1)
+    result = config_as(base, "cross_entropy", smoothing=0.1)
+    assert (result.kind, result.steps, result.size, result.view, result.smoothing) == (
+        "cross_entropy",
+        7,
+        48,
+        "rgb",
+        0.1,
+    )
     assert config_as(base, "ntf") == base
     with pytest.raises(DetectorError, match="score: no such setting of spectrum"):
         config_as(base, "spectrum", score="head")
@@ -341,9 +347,9 @@ IMPOSSIBLE = [
 @pytest.mark.parametrize(("text", "message"), IMPOSSIBLE)
 def test_impossible_configurations_are_refused_in_one_line(text: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "bad.toml").write_text('detector = "ntf"\n' + text)
-    with pytest.raises(DetectorError, match=message) as found:
+    with pytest.raises(DetectorError, match=message) as result:
         read_config(tmp_path / "bad.toml")
-    assert "\n" not in str(found.value)
+    assert "\n" not in str(result.value)
 
 
 def test_a_missing_setting_is_named() -> None:

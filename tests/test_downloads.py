@@ -204,8 +204,8 @@ def test_a_second_call_does_the_rest(carried: pd.DataFrame, server: Server, tmp_
 def test_another_encoder_is_near_another_picture_is_not(carried: pd.DataFrame, server: Server, tmp_path: Path) -> None:
     stock(server)
     other = carried.assign(sha256="0" * 64)
-    found = rebuild(other, server, tmp_path / "b")
-    assert (found.identical, found.near) == (0, 4)
+    result = rebuild(other, server, tmp_path / "b")
+    assert (result.identical, result.near) == (0, 4)
     df = read_manifest(tmp_path / "b" / "manifest.csv")
     assert set(df["rebuilt"]) == {"near"}
     assert verify(df, tmp_path / "b") == []
@@ -213,9 +213,9 @@ def test_another_encoder_is_near_another_picture_is_not(carried: pd.DataFrame, s
     assert rebuild(other, server, tmp_path / "b").near == 4
     assert sum(server.asked.values()) == asked
     for change in ({"look": "ffff0000ffff0000"}, {"colour": "000000"}):
-        found = rebuild(other.assign(**change), server, tmp_path / next(iter(change)))
-        assert len(found.failed) == 4
-        assert "differs by more" in found.failed["images/0.jpg"]
+        result = rebuild(other.assign(**change), server, tmp_path / next(iter(change)))
+        assert len(result.failed) == 4
+        assert "differs by more" in result.failed["images/0.jpg"]
 
 
 def test_offline_ends_at_once(carried: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -249,8 +249,8 @@ def test_originals_at_hand_rebuild_to_the_byte(benchmark_root: Path, server: Ser
     for _, row in df.iterrows():
         place = f"/{row['origin_repo']}/{row['origin_commit']}/{row['origin_path']}"
         server.files[place] = whole[row["orig_sha256"]]
-    found = benchmark.get_benchmark(df, tmp_path / "b", home=server.url, timeout=20.0)
-    assert found == benchmark.Rebuilt(47, 0, {})
+    result = benchmark.get_benchmark(df, tmp_path / "b", home=server.url, timeout=20.0)
+    assert result == benchmark.Rebuilt(47, 0, {})
 
 
 # Commands

@@ -118,11 +118,11 @@ def test_umap_repeats_by_seed_without_a_warning() -> None:
 
 def test_umap_does_not_depend_on_the_threads_of_linear_algebra() -> None:
     rows = np.random.default_rng(0).normal(size=(1500, 64)).astype(np.float32)
-    found = []
+    result = []
     for threads in (1, 2):
         with threadpool_limits(threads):
-            found.append(embed.umap_map(rows, n_epochs=11).points)
-    np.testing.assert_array_equal(*found)
+            result.append(embed.umap_map(rows, n_epochs=11).points)
+    np.testing.assert_array_equal(*result)
 
 
 def test_umap_keeps_blobs_apart_and_places_points_near_their_own_place() -> None:
@@ -212,8 +212,8 @@ def test_neighbours_agree_with_brute_force(metric: str, grouped: bool) -> None:
 def test_a_row_is_not_its_own_neighbour_even_among_copies() -> None:
     rows = np.repeat(np.eye(3, dtype=np.float32), 4, axis=0)
     got = embed.neighbours(rows, 3)
-    assert all(row not in found for row, found in enumerate(got))
-    assert all(set(found // 4) == {row // 4} for row, found in enumerate(got))
+    assert all(row not in result for row, result in enumerate(got))
+    assert all(set(result // 4) == {row // 4} for row, result in enumerate(got))
 
 
 def test_large_sets_are_worked_on_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -281,8 +281,8 @@ def test_interval_counts_every_pair_of_pairs_that_share_a_photograph() -> None:
     rng = np.random.default_rng(0)
     rows, labels, photographs = rng.normal(size=(24, 4)), np.arange(24) % 3 // 2, np.arange(24) // 2
     got = embed.neighbour_purity(rows, labels, 3, groups=photographs).purity
-    found = embed.neighbours(rows, 3, groups=photographs)
-    entries = [(row, other, float(labels[row] == labels[other])) for row in range(24) for other in found[row]]
+    result = embed.neighbours(rows, 3, groups=photographs)
+    entries = [(row, other, float(labels[row] == labels[other])) for row in range(24) for other in result[row]]
     mean = {label: np.mean([same for row, _, same in entries if labels[row] == label]) for label in (0, 1)}
     covariance = 0.0
     for row, other, same in entries:
@@ -294,15 +294,15 @@ def test_interval_counts_every_pair_of_pairs_that_share_a_photograph() -> None:
 
 @pytest.mark.parametrize("gap", [0.0, 2.0])
 def test_interval_covers_the_mean_of_many_sets(gap: float) -> None:
-    found = []
+    result = []
     for seed in range(200):
         rng = np.random.default_rng(seed)
         labels = rng.permutation(120) % 2
         rows = rng.normal(size=(120, 6))
         rows[:, 0] += gap * labels
-        found.append(embed.neighbour_purity(rows, labels, 5, metric="euclidean").purity)
-    mean = np.mean([interval.value for interval in found])
-    covered = np.mean([interval.low <= mean <= interval.high for interval in found])
+        result.append(embed.neighbour_purity(rows, labels, 5, metric="euclidean").purity)
+    mean = np.mean([interval.value for interval in result])
+    covered = np.mean([interval.low <= mean <= interval.high for interval in result])
     assert 0.88 <= covered <= 0.99
 
 

@@ -133,10 +133,10 @@ def test_purity_of_the_exercise_agrees_with_the_package() -> None:
 def test_purities_of_an_embedding_that_knows_only_the_label(images: ImageSet) -> None:
     rng = np.random.default_rng(3)
     rows = np.eye(8)[images.labels] + 0.01 * rng.normal(size=(len(images), 8))
-    found = study.purities(images, rows)
-    assert found["label"]["value"] == found["label, unseen"]["value"] == 1
+    result = study.purities(images, rows)
+    assert result["label"]["value"] == result["label, unseen"]["value"] == 1
     for name in ("generator", "photograph"):
-        assert found[name]["low"] <= found[name]["chance"] <= found[name]["high"]
+        assert result[name]["low"] <= result[name]["chance"] <= result[name]["high"]
 
 
 def test_votes_are_shares_of_fakes_among_the_ten_nearest() -> None:
@@ -178,15 +178,15 @@ def test_a_part_of_the_record_can_be_made_again(
     assert map_trust(embeddings[stage], points) == pytest.approx(recorded["trust"], abs=0.005)
     assert study.continuity(embeddings[stage], points) == pytest.approx(recorded["continuity"], abs=0.005)
     assert study.gap(points, images.labels) == pytest.approx(recorded["gap"], abs=1e-6)
-    for name, found in study.purities(images, embeddings[stage]).items():
+    for name, result in study.purities(images, embeddings[stage]).items():
         for key in ("value", "low", "high", "chance"):
-            assert found[key] == pytest.approx(recorded["purity"][name][key], abs=0.02), (name, key)
+            assert result[key] == pytest.approx(recorded["purity"][name][key], abs=0.02), (name, key)
 
 
 def test_recorded_score_can_be_made_again(record: dict, detector: NaturalTraceDetector, images: ImageSet) -> None:
-    found = study.unseen_auc(images, detector.score(images.images()))
+    result = study.unseen_auc(images, detector.score(images.images()))
     for key in ("value", "low", "high"):
-        assert getattr(found, key) == pytest.approx(record["score_auc"][key], abs=0.01)
+        assert getattr(result, key) == pytest.approx(record["score_auc"][key], abs=0.01)
 
 
 def test_record_is_small_and_of_this_detector(monkeypatch: pytest.MonkeyPatch, project: Path) -> None:

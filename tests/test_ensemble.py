@@ -65,9 +65,9 @@ def test_whitening_gives_uncorrelated_unit_components() -> None:
     rows = torch.randn(500, 12, generator=torch.Generator().manual_seed(0)) @ torch.randn(12, 12) + 3
     layer = Whitening(12, 5)
     layer.fit(rows)
-    found = layer(rows)
-    assert torch.allclose(found.mean(dim=0), torch.zeros(5), atol=1e-4)
-    assert torch.allclose(torch.cov(found.T), torch.eye(5), atol=0.02)
+    result = layer(rows)
+    assert torch.allclose(result.mean(dim=0), torch.zeros(5), atol=1e-4)
+    assert torch.allclose(torch.cov(result.T), torch.eye(5), atol=0.02)
 
 
 def test_subspace_is_near_for_what_it_was_fitted_to() -> None:
@@ -112,8 +112,8 @@ def test_ensemble_averages_members_on_one_scale(tmp_path: Path) -> None:
     loaded = load_detector(tmp_path / "ensemble")
     assert isinstance(loaded, Ensemble)
     assert loaded.threshold == ensemble.threshold
-    found, kept = loaded.score(val.images()), ensemble.score(val.images())
-    assert np.corrcoef(found, kept)[0, 1] > 0.999
+    result, kept = loaded.score(val.images()), ensemble.score(val.images())
+    assert np.corrcoef(result, kept)[0, 1] > 0.999
 
 
 def test_an_ensemble_of_one_is_refused() -> None:
@@ -126,12 +126,12 @@ def test_ablation_compares_variants_with_the_first(tmp_path: Path) -> None:
     sets = [made_up(split) for split in ("train", "val", "test")]
     tables = sets[2].manifest.assign(generator=lambda df: df["generator"].replace({"one": "three"}))
     sets[2] = ImageSet.of(list(sets[2].images()), tables.drop(columns="path"))
-    found = ablate(*sets, COUNTED, [0], tmp_path, variants=variants)
-    assert list(found) == list(variants)
-    assert "first_minus_this" not in found["ntf"]
-    means = {(mean["tier"], mean["over"]): mean for mean in found["score: head"]["first_minus_this"]}
+    result = ablate(*sets, COUNTED, [0], tmp_path, variants=variants)
+    assert list(result) == list(variants)
+    assert "first_minus_this" not in result["ntf"]
+    means = {(mean["tier"], mean["over"]): mean for mean in result["score: head"]["first_minus_this"]}
     assert any(over == "unseen" for _, over in means)
-    for entry in found.values():
+    for entry in result.values():
         for mean in entry["values"]:
             assert 0 <= mean["metrics"]["ap"]["low"] <= mean["metrics"]["ap"]["high"] <= 1
 

@@ -44,11 +44,11 @@ def test_one_cluster_gives_no_narrow_interval(table: pd.DataFrame) -> None:
 
 
 def test_pairs_are_ranked_among_themselves(table: pd.DataFrame) -> None:
-    found = paired_ranking([table], "group")
-    assert (found.pairs, found.images) == (2, 5)
-    assert found.ranking.value == pytest.approx((1.0 + 0.5) / 2)  # above both reals of a; a tie in c
-    assert found.ranking.low < 0.75 < found.ranking.high
-    assert found.to_dict()["ranking"]["value"] == 0.75
+    result = paired_ranking([table], "group")
+    assert (result.pairs, result.images) == (2, 5)
+    assert result.ranking.value == pytest.approx((1.0 + 0.5) / 2)  # above both reals of a; a tie in c
+    assert result.ranking.low < 0.75 < result.ranking.high
+    assert result.to_dict()["ranking"]["value"] == 0.75
 
 
 def test_without_pairs_the_column_is_named(table: pd.DataFrame) -> None:

@@ -57,7 +57,7 @@ def test_every_number_agrees_with_the_metrics_of_its_cell() -> None:
             "tpr_at_1_fpr": metrics.tpr_at_fpr(truth, part["score"]),
             "eer": metrics.equal_error_rate(truth, part["score"]),
         }
-        assert {name: found.value for name, found in row.metrics.items()} == pytest.approx(expected)
+        assert {name: result.value for name, result in row.metrics.items()} == pytest.approx(expected)
         assert tuple(row.metrics) == METRICS
         assert (row.n_real, row.n_fake) == ((truth == 0).sum(), (truth == 1).sum())
         assert row.family == "kind"
@@ -83,14 +83,14 @@ def test_intervals_agree_with_a_bootstrap_by_hand() -> None:
     fakes = {name: np.flatnonzero(df["generator"] == name) for name in ("new", "newer")}
     scores, stated = df["score"].to_numpy(), df["probability"].to_numpy()
     for _ in range(600):
-        real, found = rng.choice(reals, len(reals)), []
+        real, result = rng.choice(reals, len(reals)), []
         for members in fakes.values():
             rows = np.concatenate([real, rng.choice(members, len(members))])
             truth = np.repeat([0, 1], [len(real), len(members)])
             accuracy = metrics.accuracy_at(truth, scores[rows], THRESHOLD)
             numbers = metrics.average_precision(truth, scores[rows]), metrics.calibration_error(truth, stated[rows])
-            found.append((*numbers, accuracy.balanced, accuracy.real))
-        draws.append(np.mean(found, axis=0))
+            result.append((*numbers, accuracy.balanced, accuracy.real))
+        draws.append(np.mean(result, axis=0))
     report = evaluate(df, THRESHOLD, n_draws=2000, **SEEN)
     mean = report.mean("seen-source")
     for name, by_hand, smallest in zip(
@@ -121,13 +121,13 @@ def test_several_runs_are_averaged_within_each_draw() -> None:
     widths = [
         each.mean("seen-source").metrics["ap"].high - each.mean("seen-source").metrics["ap"].low for each in single
     ]
-    found = report.mean("seen-source").metrics["ap"]
-    assert found.high - found.low < 0.8 * np.mean(widths)
+    result = report.mean("seen-source").metrics["ap"]
+    assert result.high - result.low < 0.8 * np.mean(widths)
     # The same run three times is no news.
     again, once = short([tables[0]] * 3, [0.5] * 3, n_draws=200), single[0]
-    for name, found in again.mean("seen-source").metrics.items():
+    for name, result in again.mean("seen-source").metrics.items():
         expected = once.mean("seen-source").metrics[name]
-        assert (found.value, found.low, found.high) == pytest.approx((expected.value, expected.low, expected.high))
+        assert (result.value, result.low, result.high) == pytest.approx((expected.value, expected.low, expected.high))
 
 
 def test_draws_depend_on_nothing_but_the_images_of_the_cell() -> None:
@@ -155,8 +155,8 @@ def test_tiers_come_from_the_table_where_it_states_them() -> None:
     df = scores_table().assign(tier="")
     df.loc[df["source"] == "cellar", "tier"] = "seen-source"
     df.loc[df["source"] == "attic", "tier"] = "family photos"
-    found = tiers_of(df, {"album"})
-    assert dict(zip(df["source"], found, strict=True)) == {
+    result = tiers_of(df, {"album"})
+    assert dict(zip(df["source"], result, strict=True)) == {
         "album": "seen-source",
         "attic": "family photos",
         "cellar": "seen-source",
@@ -225,10 +225,10 @@ def test_a_column_with_empty_cells_lets_those_rows_stand_alone() -> None:
 def test_one_fake_is_enough_to_answer() -> None:
     df = scores_table()
     keep = (df["generator"] != "new") | (df.index == df.index[df["generator"] == "new"][0])
-    found = short(df[keep]).row("seen-source", "new")
-    assert found.n_fake == 1
-    assert found.metrics["ap"].high - found.metrics["ap"].low > 0.7  # one image proves little
-    assert found.metrics["accuracy_fake"].high - found.metrics["accuracy_fake"].low > 0.7
+    result = short(df[keep]).row("seen-source", "new")
+    assert result.n_fake == 1
+    assert result.metrics["ap"].high - result.metrics["ap"].low > 0.7  # one image proves little
+    assert result.metrics["accuracy_fake"].high - result.metrics["accuracy_fake"].low > 0.7
 
 
 # Comparison
@@ -238,7 +238,7 @@ def test_a_detector_equals_itself() -> None:
     df = scores_table()
     report = compare(df, df.sample(frac=1, random_state=0), n_draws=20, **SEEN)
     for part in (*report.rows, *report.means):
-        assert all((found.value, found.low, found.high) == (0, 0, 0) for found in part.metrics.values())
+        assert all((result.value, result.low, result.high) == (0, 0, 0) for result in part.metrics.values())
     assert set(report.mean("seen-source").metrics) == {"ap", "auc", "eer", "tpr_at_1_fpr"}
 
 
@@ -248,11 +248,11 @@ def test_differences_are_those_of_two_reports() -> None:
     one, other = short(better), short(worse)
     for tier in there.tiers:
         for over in ("unseen", "seen"):
-            for name, found in there.mean(tier, over).metrics.items():
+            for name, result in there.mean(tier, over).metrics.items():
                 values = [each.mean(tier, over).metrics[name].value for each in (one, other)]
-                assert found.value == pytest.approx(values[0] - values[1])
+                assert result.value == pytest.approx(values[0] - values[1])
                 mirrored = back.mean(tier, over).metrics[name]
-                assert (mirrored.low, mirrored.high) == pytest.approx((-found.high, -found.low))
+                assert (mirrored.low, mirrored.high) == pytest.approx((-result.high, -result.low))
         assert there.mean(tier).metrics["ap"].low > 0
 
 
@@ -260,11 +260,11 @@ def test_pairing_sees_what_two_intervals_do_not() -> None:
     """The second detector is the first with slightly weaker fakes: each alone is uncertain, their difference is not."""
     first = scores_table(n=200)
     second = first.assign(score=first["score"] - 0.1 * (first["label"] == "fake"))
-    found = compare(first, second, n_draws=200, **SEEN).mean("unseen-source").metrics["ap"]
+    result = compare(first, second, n_draws=200, **SEEN).mean("unseen-source").metrics["ap"]
     alone = [short(each, n_draws=200).mean("unseen-source").metrics["ap"] for each in (first, second)]
-    assert found.low > 0
+    assert result.low > 0
     assert alone[0].low < alone[1].high
-    assert found.high - found.low < 0.2 * (alone[0].high - alone[0].low)
+    assert result.high - result.low < 0.2 * (alone[0].high - alone[0].low)
 
 
 def test_comparison_over_runs() -> None:
@@ -293,8 +293,8 @@ def test_differences_of_equally_good_detectors_hold_zero() -> None:
             shared.assign(score=shared["score"] + np.random.default_rng([run, side]).normal(size=len(shared)))
             for side in (1, 2)
         ]
-        found = compare(*tables, n_draws=100, **SEEN).mean("seen-source").metrics["ap"]
-        held += found.low <= 0 <= found.high
+        result = compare(*tables, n_draws=100, **SEEN).mean("seen-source").metrics["ap"]
+        held += result.low <= 0 <= result.high
     assert 0.91 <= held / 200 <= 0.985
 
 

@@ -69,11 +69,11 @@ def _close_figures():
 def test_extract_keeps_the_order_and_what_each_image_is() -> None:
     images = [torch.full((3, 4, 4), value, dtype=torch.uint8) for value in (3, 1, 2)]
     df = pd.DataFrame({"label": ["fake", "real", "fake"], "generator": ["b", "", "a"], "source": ["b", "cat", "a"]})
-    found = extract(lambda part: part.float().mean(dim=(2, 3)), ImageSet.of(images, df), batch_size=2)
-    assert found.rows.tolist() == [[3.0] * 3, [1.0] * 3, [2.0] * 3]
-    assert found.labels.tolist() == [1, 0, 1]
-    assert found.generators.tolist() == ["b", "", "a"]
-    assert found.sources.tolist() == ["b", "cat", "a"]
+    result = extract(lambda part: part.float().mean(dim=(2, 3)), ImageSet.of(images, df), batch_size=2)
+    assert result.rows.tolist() == [[3.0] * 3, [1.0] * 3, [2.0] * 3]
+    assert result.labels.tolist() == [1, 0, 1]
+    assert result.generators.tolist() == ["b", "", "a"]
+    assert result.sources.tolist() == ["b", "cat", "a"]
 
 
 def test_against_keeps_all_photographs_and_the_chosen_fakes(features) -> None:
@@ -146,10 +146,10 @@ def test_the_generator_left_out_takes_no_part(features) -> None:
 
 
 def test_the_table_of_accuracies(features) -> None:
-    found = leave_one_out(*features, NAMES)
-    table = leave_one_out_table(found)
+    result = leave_one_out(*features, NAMES)
+    table = leave_one_out_table(result)
     assert list(table.index) == NAMES
-    for part in found:
+    for part in result:
         called = part.scores >= 0
         row = table.loc[part.generator]
         assert row["half_real"] == pytest.approx((~called[part.labels == 0]).mean())
@@ -190,10 +190,10 @@ def test_a_generator_must_be_left_to_test(features, sizes) -> None:
 
 def test_means_of_sizes_have_students_interval() -> None:
     table = pd.DataFrame({"size": [1, 1, 1, 2, 2, 2], "ap": [0.5, 0.6, 0.7, 0.9, 0.9, 0.9]})
-    found = size_means(table)
+    result = size_means(table)
     low, high = t.interval(0.95, 2, loc=0.6, scale=0.1 / np.sqrt(3))
-    assert found.loc[1].tolist() == pytest.approx([0.6, low, high])
-    assert found.loc[2].tolist() == pytest.approx([0.9, 0.9, 0.9])
+    assert result.loc[1].tolist() == pytest.approx([0.6, low, high])
+    assert result.loc[2].tolist() == pytest.approx([0.9, 0.9, 0.9])
 
 
 # Recorded reports
@@ -310,11 +310,11 @@ def test_the_command_reports_unseen_and_seen_generators(capsys: pytest.CaptureFi
     with pytest.raises(SystemExit) as end:
         cli.main(words.split())
     assert end.value.code == 0
-    found = json.loads(capsys.readouterr().out)
-    assert found["trained_on"] == list(TRAINING_GENERATORS)
-    means = means_table(found["detectors"])
+    result = json.loads(capsys.readouterr().out)
+    assert result["trained_on"] == list(TRAINING_GENERATORS)
+    means = means_table(result["detectors"])
     assert means[["over", "generators"]].to_numpy().tolist() == [["unseen", 8], ["seen", 4]]
-    rows = found["detectors"]["cross_entropy"]["generators"]
+    rows = result["detectors"]["cross_entropy"]["generators"]
     assert {row["generator"]: row["seen"] for row in rows} == {name: name in TRAINING_GENERATORS for name in RECIPES}
 
 

@@ -29,7 +29,7 @@ from helpers.generators import (
 from helpers.generators.recipes import build_task
 from helpers.training import load_weights, save_weights
 
-DIFFUSION = [name for name, found in RECIPES.items() if found.family == "diffusion"]
+DIFFUSION = [name for name, recipe in RECIPES.items() if recipe.family == "diffusion"]
 
 
 @pytest.fixture(scope="module")
@@ -243,16 +243,16 @@ class TestProcesses:
         assert process.loss(network, clean, torch.Generator().manual_seed(0)) < 1e-6
         noise = NoiseSource(0, range(8))
         start = noise.normal(3, 4, 4) * process.alpha_sigma(torch.ones(1))[1]
-        found = process.walk(network, start, noise, 20, 1.0)
-        torch.testing.assert_close(found, clean, atol=5e-3, rtol=0)
+        result = process.walk(network, start, noise, 20, 1.0)
+        torch.testing.assert_close(result, clean, atol=5e-3, rtol=0)
 
     @pytest.mark.parametrize("target", list(PROCESSES))
     def test_predictions_take_the_mixture_apart(self, target):
         process = PROCESSES[target]
         time, eps = torch.tensor([0.2, 0.5, 0.9]), torch.randn(3, 3, 4, 4)
         clean = torch.full((3, 3, 4, 4), 0.25)
-        found, noise = process.predict(Exact(process, target), process.add_noise(clean, eps, time), time)
-        torch.testing.assert_close(found, clean, atol=1e-3, rtol=0)
+        result, noise = process.predict(Exact(process, target), process.add_noise(clean, eps, time), time)
+        torch.testing.assert_close(result, clean, atol=1e-3, rtol=0)
         torch.testing.assert_close(noise, eps, atol=1e-3, rtol=1e-3)
 
     @pytest.mark.parametrize("target", ["noise", "velocity"])
@@ -322,8 +322,8 @@ class TestProcesses:
     def test_straight_paths_need_one_step(self):
         process = PROCESSES["slope"]
         network, noise = Exact(process, "slope"), NoiseSource(0, range(2))
-        found = process.walk(network, noise.normal(3, 4, 4), noise, 1, 1.0)
-        torch.testing.assert_close(found, torch.full((2, 3, 4, 4), 0.25))
+        result = process.walk(network, noise.normal(3, 4, 4), noise, 1, 1.0)
+        torch.testing.assert_close(result, torch.full((2, 3, 4, 4), 0.25))
 
     def test_shift_multiplies_the_ratio_of_noise_to_image(self):
         time = torch.linspace(0.1, 0.9, 9)
@@ -342,8 +342,8 @@ class TestProcesses:
         noise = NoiseSource(0, range(2))
         clean = torch.full((2, 3, 4, 4), 0.25)
         noisy = process.add_noise(clean, noise.normal(3, 4, 4), torch.full((2,), 0.4))
-        found = process.walk(Exact(process, "slope"), noisy, noise, 5, 0.4)
-        torch.testing.assert_close(found, clean, atol=1e-5, rtol=0)
+        result = process.walk(Exact(process, "slope"), noisy, noise, 5, 0.4)
+        torch.testing.assert_close(result, clean, atol=1e-5, rtol=0)
 
     def test_stratified_times_fill_every_part(self):
         times = diffusion.uniform(10, torch.Generator().manual_seed(0))
@@ -378,8 +378,8 @@ class TestSketch:
     def test_sketch_does_not_depend_on_precision(self, some_crops):
         images = base.to_signed(some_crops)
         with torch.autocast("cpu", torch.bfloat16):
-            found = gans.sketch(images)
-        assert torch.equal(found, gans.sketch(images))
+            result = gans.sketch(images)
+        assert torch.equal(result, gans.sketch(images))
 
     def test_flat_image_has_no_edges(self):
         assert not gans.edge_drawing(torch.zeros(1, 3, 64, 64)).any()
@@ -466,14 +466,14 @@ class TestCrops:
     def test_a_crop_is_where_it_says(self):
         pictures = zoo_photographs("train")
         by_name = {picture.name: picture for picture in pictures}
-        found = draw_crops(pictures, 60, seed=3)
-        for crop in found:
+        result = draw_crops(pictures, 60, seed=3)
+        for crop in result:
             img = by_name[crop.name].sizes[crop.scale]
             window = img[:, crop.top : crop.top + 64, crop.left : crop.left + 64]
             assert torch.equal(crop.image, window.flip(2) if crop.mirrored else window)
-        assert {crop.scale for crop in found} == set(crops.SCALES)
-        assert {crop.source for crop in found} == {picture.source for picture in pictures}
-        assert {crop.mirrored for crop in found} == {True, False}
+        assert {crop.scale for crop in result} == set(crops.SCALES)
+        assert {crop.source for crop in result} == {picture.source for picture in pictures}
+        assert {crop.mirrored for crop in result} == {True, False}
 
     def test_crops_are_numbered(self):
         pictures = zoo_photographs("train")

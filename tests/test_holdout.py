@@ -51,14 +51,14 @@ def made_up(df: pd.DataFrame) -> ImageSet:
 
 def test_a_fold_learns_from_neither_the_generator_nor_the_source() -> None:
     df = rows()
-    found = list(folds(df))
-    assert [(fold.generator, fold.source) for fold in found] == [
+    result = list(folds(df))
+    assert [(fold.generator, fold.source) for fold in result] == [
         ("one", "sea"),
         ("one", "town"),
         ("two", "sea"),
         ("two", "town"),
     ]
-    for fold in found:
+    for fold in result:
         learn, fakes, known, foreign = (df.iloc[rows] for rows in (fold.learn, fold.fakes, fold.known, fold.foreign))
         assert set(learn["split"]) == {"train"}
         assert fold.generator not in set(learn["generator"])
@@ -90,31 +90,31 @@ def test_every_score_ranks_what_was_held_out(tmp_path: Path, monkeypatch: pytest
     images = made_up(rows())
     first = next(folds(images.manifest))
     monkeypatch.setattr("helpers.selection.holdout.folds", lambda manifest: [first])
-    found = holdout(images, CONFIG, tmp_path)
-    assert [row["score"] for row in found] == list(SCORES)
-    assert {(row["generator"], row["source"]) for row in found} == {("one", "sea")}
+    result = holdout(images, CONFIG, tmp_path)
+    assert [row["score"] for row in result] == list(SCORES)
+    assert {(row["generator"], row["source"]) for row in result} == {("one", "sea")}
     for score in ("subspace", "all"):  # smoothed noise is easy
-        assert min(row[tier] for row in found if row["score"] == score for tier in ("known", "foreign")) > 0.8
+        assert min(row[tier] for row in result if row["score"] == score for tier in ("known", "foreign")) > 0.8
 
 
 def test_any_kind_of_detector_can_be_held_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     images = made_up(rows())
     original = baselines.examples
     monkeypatch.setattr(baselines, "examples", lambda crops, count: original(crops, 40))
-    found = holdout_whole(images, config_from({"detector": "spectrum", "size": 48, "jpeg": 0.0}), tmp_path)
-    assert [(row["generator"], row["source"]) for row in found] == [
+    result = holdout_whole(images, config_from({"detector": "spectrum", "size": 48, "jpeg": 0.0}), tmp_path)
+    assert [(row["generator"], row["source"]) for row in result] == [
         (fold.generator, fold.source) for fold in folds(images.manifest)
     ]
-    assert {row["score"] for row in found} == {"spectrum"}
-    assert min(row[tier] for row in found for tier in ("known", "foreign")) > 0.9  # smoothed noise is easy
+    assert {row["score"] for row in result} == {"spectrum"}
+    assert min(row[tier] for row in result for tier in ("known", "foreign")) > 0.9  # smoothed noise is easy
 
 
 def test_means_are_over_folds() -> None:
-    found = [
+    result = [
         {"generator": name, "source": "sea", "score": score, "known": known, "foreign": known - 0.2}
         for name, score, known in (("one", "head", 0.9), ("two", "head", 0.8), ("one", "all", 0.7), ("two", "all", 0.7))
     ]
-    assert means(found) == [
+    assert means(result) == [
         {"score": "head", "known": 0.85, "foreign": 0.65, "mean": 0.75},
         {"score": "all", "known": 0.7, "foreign": 0.5, "mean": 0.6},
     ]
@@ -147,6 +147,6 @@ def test_the_command_reads_no_test_image(
         main(words)
     assert stopped.value.code == 0
     assert seen == [(["train", "val"], 210, 0), (["train", "val"], 210, 1)]
-    found = json.loads(capsys.readouterr().out)
-    assert [row["seed"] for row in found["folds"]] == [0, 1]
-    assert found["means"] == means(found["folds"])
+    result = json.loads(capsys.readouterr().out)
+    assert [row["seed"] for row in result["folds"]] == [0, 1]
+    assert result["means"] == means(result["folds"])

@@ -34,23 +34,23 @@ def names(paths: list[str], root: Path) -> list[str]:
 
 
 def test_a_folder_gives_its_images_in_order_and_counts_the_rest(folder: Path) -> None:
-    found = find_inputs([str(folder)])
-    assert names(found.paths, folder) == ["[1].png", "a.JPG", "b.png", "no ending", "deep/er/c.webp"]
-    assert found.left_out == Counter({"hidden folder": 2, "hidden file": 3, "no image": 1})
-    assert not found.refused
+    result = find_inputs([str(folder)])
+    assert names(result.paths, folder) == ["[1].png", "a.JPG", "b.png", "no ending", "deep/er/c.webp"]
+    assert result.left_out == Counter({"hidden folder": 2, "hidden file": 3, "no image": 1})
+    assert not result.refused
 
 
 def test_files_are_taken_as_they_are_and_once(folder: Path) -> None:
     text, hidden, brackets = (str(folder / name) for name in ("notes.txt", ".hidden.png", "[1].png"))
-    found = find_inputs([text, hidden, brackets, text, str(folder / "deep"), str(folder / "deep")])
-    assert names(found.paths, folder) == ["notes.txt", ".hidden.png", "[1].png", "deep/er/c.webp"]
+    result = find_inputs([text, hidden, brackets, text, str(folder / "deep"), str(folder / "deep")])
+    assert names(result.paths, folder) == ["notes.txt", ".hidden.png", "[1].png", "deep/er/c.webp"]
 
 
 def test_patterns_and_what_names_nothing(folder: Path) -> None:
-    found = find_inputs([str(folder / "**" / "*.webp"), str(folder / "*.gif"), str(folder / "absent.png"), ""])
-    assert names(found.paths, folder) == ["deep/er/c.webp"]
-    assert list(found.refused.values()) == ["no file matches", "no such file", "no such file"]
-    assert len(found) == 4
+    result = find_inputs([str(folder / "**" / "*.webp"), str(folder / "*.gif"), str(folder / "absent.png"), ""])
+    assert names(result.paths, folder) == ["deep/er/c.webp"]
+    assert list(result.refused.values()) == ["no file matches", "no such file", "no such file"]
+    assert len(result) == 4
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")

@@ -240,8 +240,8 @@ def test_verify_finds_each_kind_of_problem(folder: Path) -> None:
     whole = (folder / paths[3]).read_bytes()
     (folder / paths[3]).write_bytes(whole[: len(whole) // 2])
     df.loc[4, "path"] = "pkg:no_such_package_here/x.png"
-    found = [(problem.path, problem.kind) for problem in manifest.verify(df, folder)]
-    assert found == [
+    result = [(problem.path, problem.kind) for problem in manifest.verify(df, folder)]
+    assert result == [
         (paths[0], "missing"),
         (paths[1], "hash"),
         (paths[1], "size"),

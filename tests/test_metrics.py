@@ -12,7 +12,7 @@ from helpers.evaluation.metrics import MetricError
 
 
 @given(
-    labels=st.lists(st.integers(0, 1), min_size=2, max_size=40).filter(lambda found: len(set(found)) == 2),
+    labels=st.lists(st.integers(0, 1), min_size=2, max_size=40).filter(lambda result: len(set(result)) == 2),
     data=st.data(),
 )
 @settings(max_examples=80, deadline=None)
@@ -144,17 +144,17 @@ def test_rate_interval_is_symmetric_in_the_logit() -> None:
 
 @pytest.mark.parametrize("value", [0.0, 1.0, 1 - 1e-15])
 def test_a_perfect_rate_is_not_certain(value: float) -> None:
-    found = metrics.rate_interval(value, np.full(10, value), level=0.95, n=60, smallest=20)
+    result = metrics.rate_interval(value, np.full(10, value), level=0.95, n=60, smallest=20)
     expected = metrics.wilson_interval(20 * round(value), 20)
-    assert (found.value, found.low, found.high, found.n) == (value, expected.low, expected.high, 60)
-    assert found.high - found.low > 0.1
+    assert (result.value, result.low, result.high, result.n) == (value, expected.low, expected.high, 60)
+    assert result.high - result.low > 0.1
 
 
 def test_difference_interval_is_symmetric() -> None:
     rng = np.random.default_rng(4)
-    found = metrics.difference_interval(-0.1, rng.normal(0, 0.05, 20_000), level=0.9, n=80, smallest=11)
-    assert (found.low + found.high) / 2 == pytest.approx(-0.1)
-    assert found.high - found.low == pytest.approx(2 * 1.8125 * 0.05, rel=0.02)  # Student's t, 10 degrees
+    result = metrics.difference_interval(-0.1, rng.normal(0, 0.05, 20_000), level=0.9, n=80, smallest=11)
+    assert (result.low + result.high) / 2 == pytest.approx(-0.1)
+    assert result.high - result.low == pytest.approx(2 * 1.8125 * 0.05, rel=0.02)  # Student's t, 10 degrees
     assert metrics.difference_interval(0.0, np.zeros(5), level=0.95, n=4, smallest=1).high == 0
 
 

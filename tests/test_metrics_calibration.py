@@ -13,7 +13,7 @@ from sklearn.metrics import balanced_accuracy_score
 from helpers.evaluation import metrics
 from helpers.evaluation.metrics import MetricError
 
-BOTH = st.lists(st.integers(0, 1), min_size=2, max_size=40).filter(lambda found: len(set(found)) == 2)
+BOTH = st.lists(st.integers(0, 1), min_size=2, max_size=40).filter(lambda labels: len(set(labels)) == 2)
 
 
 def sample(n_real: int = 300, n_fake: int = 100, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -97,17 +97,17 @@ def test_temperature_agrees_with_logistic_regression(balanced: bool) -> None:
     inputs, labels = np.tile(scores, 2)[:, None], np.repeat([1, 0], len(truth))
     weights = np.concatenate([base * share, base * (1 - share)]) * 1000
     model = LogisticRegression(C=1e9, tol=1e-10, max_iter=10_000).fit(inputs, labels, sample_weight=weights)
-    found = metrics.fit_platt(truth, scores, balanced=balanced)
-    assert found.scale == pytest.approx(model.coef_[0, 0], rel=1e-3)
-    assert found.bias == pytest.approx(model.intercept_[0], rel=1e-3)
-    assert found.apply(scores) == pytest.approx(model.predict_proba(scores[:, None])[:, 1], abs=1e-3)
+    result = metrics.fit_platt(truth, scores, balanced=balanced)
+    assert result.scale == pytest.approx(model.coef_[0, 0], rel=1e-3)
+    assert result.bias == pytest.approx(model.intercept_[0], rel=1e-3)
+    assert result.apply(scores) == pytest.approx(model.predict_proba(scores[:, None])[:, 1], abs=1e-3)
 
 
 def test_temperature_finds_the_truth() -> None:
     # Reals N(5, 1), fakes N(7, 1), equally many: log odds are 2 * score - 12.
-    found = metrics.fit_platt(*sample(40_000, 10_000))
-    assert (found.scale, found.bias) == (pytest.approx(2, rel=0.05), pytest.approx(-12, rel=0.05))
-    assert found.apply([[6.0]])[0, 0] == pytest.approx(0.5, abs=0.02)
+    result = metrics.fit_platt(*sample(40_000, 10_000))
+    assert (result.scale, result.bias) == (pytest.approx(2, rel=0.05), pytest.approx(-12, rel=0.05))
+    assert result.apply([[6.0]])[0, 0] == pytest.approx(0.5, abs=0.02)
     assert metrics.PlattScaling(2.0, -1.0).apply([0.0, 3.0]) == pytest.approx(expit([-1, 5]))
 
 

@@ -11,7 +11,7 @@ from helpers.evaluation import metrics
 from helpers.evaluation.metrics import MetricError
 from helpers.evaluation.metrics.ranking import RANKING, Ranked
 
-BOTH = st.lists(st.integers(0, 1), min_size=2, max_size=40).filter(lambda found: len(set(found)) == 2)
+BOTH = st.lists(st.integers(0, 1), min_size=2, max_size=40).filter(lambda labels: len(set(labels)) == 2)
 
 
 def reference_rates(labels, scores, weights):
@@ -29,8 +29,8 @@ def reference_eer(labels, scores):
     fpr, tpr, _ = roc_curve(labels, scores, drop_intermediate=False)
     # A path along the polygon, so that upright pieces are no trouble.
     path = np.arange(len(fpr))
-    found = brentq(lambda place: np.interp(place, path, tpr) + np.interp(place, path, fpr) - 1, 0, len(fpr) - 1)
-    return np.interp(found, path, fpr)
+    result = brentq(lambda place: np.interp(place, path, tpr) + np.interp(place, path, fpr) - 1, 0, len(fpr) - 1)
+    return np.interp(result, path, fpr)
 
 
 @given(labels=BOTH, data=st.data())
@@ -141,8 +141,8 @@ def coverage(distance: float, n_real: int, n_fake: int, clusters_known: bool, n_
     for run in range(n_runs):
         own, shared = rng.normal(size=len(truth)), rng.normal(size=n_real + n_fake)[sources]
         scores = distance * truth + np.sqrt(0.5) * (own + shared)
-        found = metrics.ranking_intervals(truth, scores, groups, n_draws=150, seed=run)["ap"]
-        held += found.low <= expected <= found.high
+        result = metrics.ranking_intervals(truth, scores, groups, n_draws=150, seed=run)["ap"]
+        held += result.low <= expected <= result.high
     return held / n_runs
 
 

@@ -33,11 +33,11 @@ def test_mutated_pictures_are_images_or_refused(number: int) -> None:
 
 def test_a_folder_of_mutants_is_rows_and_reasons(tmp_path: Path) -> None:
     mutated_images.write_all(5, 120, tmp_path)
-    found = collect_folder(tmp_path, Collecting(on_error="skip", test_only=True))
+    result = collect_folder(tmp_path, Collecting(on_error="skip", test_only=True))
     counts = Counter(outcome(mutated(5, number)[1]) for number in range(120))
-    assert len(found.rows) == counts["image"]
-    assert len(found.left_out) == counts["refused"]
-    assert all(one.reason for one in found.left_out)
+    assert len(result.rows) == counts["image"]
+    assert len(result.left_out) == counts["refused"]
+    assert all(one.reason for one in result.left_out)
 
 
 def test_a_crash_and_a_hang_are_counted_and_the_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -133,9 +133,9 @@ def test_folding_the_normalisation_into_the_convolution_changes_neither_maps_nor
     folded, plain = (InputView("bank")(pictures(2)).requires_grad_() for _ in range(2))
     maps = net.layers(plain)
     expected = torch.cat([maps.mean(dim=(2, 3)), (maps.var(dim=(2, 3), correction=0) + 1e-5).sqrt()], dim=1)
-    found = net(folded)
-    assert torch.allclose(found, expected, atol=1e-4)
-    found.sum().backward()
+    result = net(folded)
+    assert torch.allclose(result, expected, atol=1e-4)
+    result.sum().backward()
     expected.sum().backward()
     assert torch.allclose(folded.grad, plain.grad, atol=1e-4)
 
@@ -194,9 +194,9 @@ def test_backbones_that_cannot_be_made_say_why(tmp_path: Path) -> None:
     with pytest.raises(NetworkError, match=rf"part\.safetensors: lacks 1 weights of {SMALL}, the first {first}"):
         build_backbone(SMALL, "rgb", weights=tmp_path / "part.safetensors")
     save_file(weights, tmp_path / "whole.safetensors")
-    with pytest.raises(NetworkError, match=r"whole\.safetensors: .*size mismatch") as found:  # six channels, not three
+    with pytest.raises(NetworkError, match=r"whole\.safetensors: .*size mismatch") as result:  # six channels, not three
         build_backbone(SMALL, "bank", weights=tmp_path / "whole.safetensors")
-    assert "\n" not in str(found.value)
+    assert "\n" not in str(result.value)
 
 
 # ---------------------------------------------------------------------------------------- statistics as a backbone
@@ -215,8 +215,8 @@ def test_whitening_keeps_the_largest_components_of_the_scaled_columns() -> None:
     expected = torch.linalg.eigh(torch.cov(standard.T)).eigenvectors.flip(1)[:, :5]
     whitening = Whitening(60, 5)
     whitening.fit(rows.float())
-    found = whitening(rows.float()).double()
-    correlation = torch.corrcoef(torch.cat([found, standard @ expected], dim=1).T)[:5, 5:]
+    result = whitening(rows.float()).double()
+    correlation = torch.corrcoef(torch.cat([result, standard @ expected], dim=1).T)[:5, 5:]
     assert torch.allclose(correlation.diagonal().abs(), torch.ones(5).double(), atol=1e-3)
 
 

@@ -68,12 +68,12 @@ def test_it_tells_an_easy_mark_from_photographs(trained: NaturalTraceDetector) -
 def test_its_parts_are_the_head_and_two_distances_from_the_traces(trained: NaturalTraceDetector) -> None:
     images = torch.stack(list(made_up("test").images()))
     with torch.no_grad():
-        found = trained.parts(images)
+        result = trained.parts(images)
         embedding, logits = trained.student(images)
-        assert found.shape == (32, 3)
-        assert torch.allclose(found[:, 0], logits)
-        assert torch.allclose(found[:, 1], -proximity(embedding, trained.bank, BANK_TEMPERATURE))
-        assert torch.allclose(found[:, 2], -proximity(trained.teacher.traces(images), trained.bank, BANK_TEMPERATURE))
+        assert result.shape == (32, 3)
+        assert torch.allclose(result[:, 0], logits)
+        assert torch.allclose(result[:, 1], -proximity(embedding, trained.bank, BANK_TEMPERATURE))
+        assert torch.allclose(result[:, 2], -proximity(trained.teacher.traces(images), trained.bank, BANK_TEMPERATURE))
         assert torch.allclose(trained.embed(images), embedding)
     assert torch.allclose(trained.bank.norm(dim=1), torch.ones(4), atol=2e-3)  # kept in half precision
 

@@ -152,5 +152,5 @@ def test_listing_the_detectors_imports_none_of_them() -> None:
         "print([name for name in sys.modules if name in ('helpers.detectors.baselines', 'helpers.detectors.ensemble',"
         " 'helpers.detectors.ntf.detector')])"
     )
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert found.stdout.strip() == "[]"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"

@@ -28,18 +28,18 @@ def test_numbers_are_named_by_their_way() -> None:
     ],
 )
 def test_a_number_may_differ_by_the_band_and_none_may_be_missing(new: dict, outside: tuple) -> None:
-    found = compare({"ap": 0.9, "seconds": 100}, new, Band(0.02))
-    assert found.outside == outside
-    assert found.agrees == (not outside)
+    result = compare({"ap": 0.9, "seconds": 100}, new, Band(0.02))
+    assert result.outside == outside
+    assert result.agrees == (not outside)
 
 
 def test_only_the_named_keys_are_compared() -> None:
     band = Band(0.1, keys=("*.ap.value",), without=("skip.*",))
     old = {"x": {"ap": {"value": 0.5, "low": 0.1}}, "skip": {"ap": {"value": 0.1}}}
     new = {"x": {"ap": {"value": 0.55, "low": 0.9}}, "skip": {"ap": {"value": 0.9}}}
-    found = compare(old, new, band)
-    assert (found.compared, found.agrees, found.at) == (1, True, "x.ap.value")
-    assert found.largest == pytest.approx(0.05)
+    result = compare(old, new, band)
+    assert (result.compared, result.agrees, result.at) == (1, True, "x.ap.value")
+    assert result.largest == pytest.approx(0.05)
 
 
 def test_what_a_report_tells_since_does_not_disagree_with_an_older_record() -> None:
@@ -68,8 +68,8 @@ def test_an_unknown_or_broken_result_is_told(tmp_path: Path) -> None:
 
 
 def test_a_command_runs_in_a_process_of_its_own() -> None:
-    found = run_again("python -m helpers manifest show zoo --json")
-    assert numbers(found)
+    result = run_again("python -m helpers manifest show zoo --json")
+    assert numbers(result)
 
 
 @pytest.mark.parametrize("words", ["rm -r data", "python -m other", "python -m helpers audit nowhere --json"])

@@ -19,9 +19,9 @@ def images():
 @pytest.mark.parametrize("name", list(residuals.RESIDUALS))
 class TestEveryResidual:
     def test_keeps_the_lattice(self, name, images):
-        found = residuals.RESIDUALS[name](images)
-        assert found.shape == images.shape
-        assert found.dtype == torch.float32
+        result = residuals.RESIDUALS[name](images)
+        assert result.shape == images.shape
+        assert result.dtype == torch.float32
 
     def test_is_zero_on_flat_images_and_blind_to_brightness(self, name, images):
         flat = torch.full((1, 3, 8, 8), 90, dtype=torch.uint8)
@@ -46,22 +46,22 @@ class TestResiduals:
     def test_denoiser_agrees_with_scipy(self, images):
         x = images[0, 0].double().numpy()
         expected = x - signal.wiener(x, 3, noise=40.0**2)
-        found = residuals.denoising_residual(images, noise=40.0)[0, 0].numpy()
-        np.testing.assert_allclose(found[1:-1, 1:-1], expected[1:-1, 1:-1], rtol=1e-4, atol=1e-3)
+        result = residuals.denoising_residual(images, noise=40.0)[0, 0].numpy()
+        np.testing.assert_allclose(result[1:-1, 1:-1], expected[1:-1, 1:-1], rtol=1e-4, atol=1e-3)
 
     def test_diagonal_is_haar_on_even_places(self, images):
         pywt = pytest.importorskip("pywt")
         x = images[2, 1].double().numpy()
         _, (_, _, diagonal) = pywt.dwt2(x, "haar")
-        found = residuals.diagonal_residual(images)[2, 1, ::2, ::2].numpy()
-        np.testing.assert_allclose(np.abs(found), np.abs(diagonal), atol=1e-3)
+        result = residuals.diagonal_residual(images)[2, 1, ::2, ::2].numpy()
+        np.testing.assert_allclose(np.abs(result), np.abs(diagonal), atol=1e-3)
 
     def test_difference_by_hand(self):
         x = torch.tensor([[10.0, 20.0, 40.0], [30.0, 50.0, 60.0], [0.0, 5.0, 9.0]])[None, None]
-        found = residuals.difference_residual(x)[0, 0]
-        assert found[0, 0] == 10 - (20 + 30) / 2
-        assert found[1, 1] == 50 - (60 + 5) / 2
-        assert found[0, 2] == 40 - (20 + 60) / 2
+        result = residuals.difference_residual(x)[0, 0]
+        assert result[0, 0] == 10 - (20 + 30) / 2
+        assert result[1, 1] == 50 - (60 + 5) / 2
+        assert result[0, 2] == 40 - (20 + 60) / 2
 
 
 class TestSpectra:
@@ -104,12 +104,12 @@ class TestFingerprints:
     def test_averaging_gains_with_the_root_of_the_number(self):
         rng = torch.Generator().manual_seed(1)
         mark = torch.randn(1, 32, 32, generator=rng)
-        found = []
+        result = []
         for n in (16, 64):
             noisy = 0.1 * mark + torch.randn(n, 1, 32, 32, generator=rng)
-            found.append(float(residuals.fingerprint_correlation(mark[None], residuals.fingerprint(noisy)[None])))
+            result.append(float(residuals.fingerprint_correlation(mark[None], residuals.fingerprint(noisy)[None])))
         expected = [0.1 * math.sqrt(n) / math.sqrt(1 + 0.01 * n) for n in (16, 64)]
-        assert found == pytest.approx(expected, abs=0.06)
+        assert result == pytest.approx(expected, abs=0.06)
 
     def test_correlations_are_bounded_and_of_itself_one(self, images):
         x = residuals.median_residual(images)
@@ -141,8 +141,8 @@ class TestUpsampling:
     def test_bilinear_agrees_with_torch_inside(self):
         x = torch.randn(1, 1, 8, 8)
         expected = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)[0, 0]
-        found = residuals.upsample(x[0, 0], residuals.KERNELS["bilinear"]).roll((-1, -1), (0, 1))
-        torch.testing.assert_close(found[2:-2, 2:-2], expected[2:-2, 2:-2])
+        result = residuals.upsample(x[0, 0], residuals.KERNELS["bilinear"]).roll((-1, -1), (0, 1))
+        torch.testing.assert_close(result[2:-2, 2:-2], expected[2:-2, 2:-2])
 
     def test_blurred_nearest_is_bilinear(self):
         kernel = np.convolve([1, 1], [0.25, 0.5, 0.25])

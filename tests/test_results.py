@@ -46,8 +46,8 @@ def lesson_02(project: Path) -> str:
 
 
 def test_lesson_02_states_the_measured_attribution(project: Path, lesson_02: str) -> None:
-    found = read(project, "attribution_zoo.json")
-    rows = {(row["residual"], row["view"], row["fitted on"]): row["accuracy"] for row in found["attribution"]}
+    result = read(project, "attribution_zoo.json")
+    rows = {(row["residual"], row["view"], row["fitted on"]): row["accuracy"] for row in result["attribution"]}
     plain = rows["denoising", "unchanged", "unchanged"]
     assert (
         f"with {plain['value']:.0%} accuracy, interval {plain['low']:.0%} to {plain['high']:.0%}"
@@ -55,8 +55,8 @@ def test_lesson_02_states_the_measured_attribution(project: Path, lesson_02: str
     )
     others = [rows[name, "unchanged", "unchanged"]["value"] for name in ("difference", "median", "diagonal")]
     assert f"reach {min(others):.2f} to {max(others):.2f}" in lesson_02
-    assert f"reach {found['controls']['thumbnails of 8 x 8 pixels']['value']:.2f}" in lesson_02
-    told = found["redrawn"]["denoising"]["all"]
+    assert f"reach {result['controls']['thumbnails of 8 x 8 pixels']['value']:.2f}" in lesson_02
+    told = result["redrawn"]["denoising"]["all"]
     low, high = 100 * told["low"], 100 * told["high"]
     assert f"{100 * told['value']:.0f} % are named right, with an interval from {low:.0f} to {high:.0f} %" in lesson_02
     again = rows["denoising", "matched JPEG", "matched JPEG"]["value"]

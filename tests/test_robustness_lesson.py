@@ -41,12 +41,12 @@ def runs() -> pd.DataFrame:
 
 
 def numbers(text: str) -> list[float]:
-    return [float(found) for found in re.findall(r"\d\.\d+", text)]
+    return [float(result) for result in re.findall(r"\d\.\d+", text)]
 
 
 def line(text: str, start: str) -> str:
-    (found,) = [row for row in text.splitlines() if row.startswith(start)]
-    return found
+    (result,) = [row for row in text.splitlines() if row.startswith(start)]
+    return result
 
 
 # the sweep on the zoo

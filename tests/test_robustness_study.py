@@ -180,13 +180,13 @@ def test_a_study_needs_both_labels() -> None:
 def test_augmentation_study_trains_each_setting_once(tmp_path: Path) -> None:
     settings = (Setting("never", 0.0), Setting("always", 1.0, (40, 60)))
     test, lines = tiny_zoo_test(), []
-    found = studies.augmentation_study([0], (2, 2), tmp_path, settings=settings, test=test, say=lines.append)
-    assert [row["setting"] for row in found["runs"]] == ["never"] * 11 + ["always"] * 11
+    result = studies.augmentation_study([0], (2, 2), tmp_path, settings=settings, test=test, say=lines.append)
+    assert [row["setting"] for row in result["runs"]] == ["never"] * 11 + ["always"] * 11
     assert load_detector(tmp_path / "1-0").config.qualities == (40, 60)
     stamp = (tmp_path / "1-0" / "card.json").stat().st_mtime_ns
     again = studies.augmentation_study([0], (2, 2), tmp_path, settings=settings, test=test)
     assert (tmp_path / "1-0" / "card.json").stat().st_mtime_ns == stamp
-    assert again["runs"] == found["runs"]
+    assert again["runs"] == result["runs"]
     assert len(lines) == 2
 
 
@@ -337,10 +337,10 @@ def test_command_sweeps_a_stored_detector(tmp_path: Path, capsys: pytest.Capture
     with pytest.raises(SystemExit) as stopped:
         cli.main([*words, "--cache", str(tmp_path / "cache"), "--draws", "20", "--json"])
     assert stopped.value.code == 0
-    found = json.loads(capsys.readouterr().out)
-    assert (found["manifest"], found["real"], found["fake"]) == ("zoo", 12, 12)
-    assert [row["strength"] for row in found["cells"]] == [0, 95, 90, 80, 70, 50, 30]
-    assert "surface" not in found
+    result = json.loads(capsys.readouterr().out)
+    assert (result["manifest"], result["real"], result["fake"]) == ("zoo", 12, 12)
+    assert [row["strength"] for row in result["cells"]] == [0, 95, 90, 80, 70, 50, 30]
+    assert "surface" not in result
     assert len(list((tmp_path / "cache").iterdir())) == 7
 
 

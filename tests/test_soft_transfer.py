@@ -106,16 +106,16 @@ def test_the_student_starts_as_a_copy_of_the_teacher_that_goes_its_own_way() -> 
 
 def test_the_loss_is_the_weighted_sum_of_its_terms() -> None:
     terms = TransferTerms(classification=0.6, contrast=1.7, repulsion=0.3)
-    found = task_of(terms).losses("main", batch(), torch.Generator())
-    expected = sum(getattr(terms, name) * float(found[name]) for name in ("classification", "contrast", "repulsion"))
-    assert float(found["loss"].detach()) == pytest.approx(expected, rel=1e-5)
+    result = task_of(terms).losses("main", batch(), torch.Generator())
+    expected = sum(getattr(terms, name) * float(result[name]) for name in ("classification", "contrast", "repulsion"))
+    assert float(result["loss"].detach()) == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("targets", TARGETS)
 def test_terms_agree_with_sums_written_out(targets: str) -> None:
     terms, views = TransferTerms(targets=targets, smoothing=0.1, sharpness=3.0), batch()
     task = task_of(terms).eval()
-    found = task.losses("main", views, torch.Generator())
+    result = task.losses("main", views, torch.Generator())
     with torch.no_grad():
         embedding, logits = (part.double() for part in task.student(views["image"]))
         fake, bank = views["label"] == 1, task.bank.double()
@@ -130,8 +130,8 @@ def test_terms_agree_with_sums_written_out(targets: str) -> None:
         to_bank = anchors @ bank.T / 0.2
         denominator = to_bank.exp().sum(dim=1) + (weights * (similarity / 0.2).exp()).sum(dim=1)
         contrast = -(known * (to_bank - denominator.log()[:, None])).sum(dim=1).mean()
-    assert float(found["classification"]) == pytest.approx(float(classification), rel=1e-4)
-    assert float(found["contrast"]) == pytest.approx(float(contrast), rel=1e-4)
+    assert float(result["classification"]) == pytest.approx(float(classification), rel=1e-4)
+    assert float(result["contrast"]) == pytest.approx(float(contrast), rel=1e-4)
 
 
 def test_gradients_reach_the_student_and_neither_teacher_average_nor_bank() -> None:
@@ -153,11 +153,11 @@ def test_gradients_reach_the_student_and_neither_teacher_average_nor_bank() -> N
 def test_a_dropped_term_pulls_no_more(dropped: str, silent: str) -> None:
     weights = {"classification": 0.0} if dropped == "classification" else {"contrast": 0.0, "repulsion": 0.0}
     task = task_of(TransferTerms(**weights))
-    found = task.losses("main", batch(), torch.Generator())
-    found["loss"].backward()
+    result = task.losses("main", batch(), torch.Generator())
+    result["loss"].backward()
     gradients = [p.grad for p in getattr(task.student, silent).parameters()]
     assert all(gradient is None or float(gradient.abs().max()) == 0 for gradient in gradients)
-    assert ("contrast" in found) == (dropped == "classification")
+    assert ("contrast" in result) == (dropped == "classification")
     loudest = max(float(p.grad.abs().max()) for p in task.student.backbone.parameters())
     assert loudest > 0
 
@@ -166,9 +166,9 @@ def test_a_dropped_term_pulls_no_more(dropped: str, silent: str) -> None:
 def test_a_batch_of_one_label_is_classified_alone(label: int) -> None:
     views = batch()
     views["label"] = torch.full_like(views["label"], label)
-    found = task_of().losses("main", views, torch.Generator())
-    assert set(found) == {"loss", "classification"}
-    assert torch.isfinite(found["loss"])
+    result = task_of().losses("main", views, torch.Generator())
+    assert set(result) == {"loss", "classification"}
+    assert torch.isfinite(result["loss"])
 
 
 # ------------------------------------------------------------------------------------------------------ the average

@@ -63,28 +63,28 @@ def test_both_embeddings_have_unit_norm_and_come_from_heads_of_their_own() -> No
 
 def test_the_loss_is_the_weighted_sum_of_its_terms() -> None:
     weights = {"homogeneous": 0.7, "heterogeneous": 0.3, "decorrelation": 2.0, "variance": 1.5}
-    found = losses(TraceMapping(encoder(), TraceTerms(**weights)), batch())
-    expected = sum(weight * float(found[name]) for name, weight in weights.items())
-    assert float(found["loss"].detach()) == pytest.approx(expected, rel=1e-5)
-    assert all(not found[name].requires_grad for name in (*TERMS, "rank"))
+    result = losses(TraceMapping(encoder(), TraceTerms(**weights)), batch())
+    expected = sum(weight * float(result[name]) for name, weight in weights.items())
+    assert float(result["loss"].detach()) == pytest.approx(expected, rel=1e-5)
+    assert all(not result[name].requires_grad for name in (*TERMS, "rank"))
 
 
 def test_terms_see_the_views_that_they_are_about() -> None:
     task, views = TraceMapping(encoder().eval()), batch()
-    found = losses(task, views)
+    result = losses(task, views)
     kept = task.encoder.traces(torch.cat([views["first"], views["second"]]))
     broken = task.encoder.traces(views["broken"].flatten(0, 1))
     expected = homogeneous_loss(kept, views["row"].repeat(2), broken, 0.2)
-    assert float(found["homogeneous"]) == pytest.approx(float(expected.detach()), rel=1e-4)
-    assert float(found["rank"]) == pytest.approx(effective_rank(torch.cat([kept, broken]).detach()), rel=1e-3)
+    assert float(result["homogeneous"]) == pytest.approx(float(expected.detach()), rel=1e-4)
+    assert float(result["rank"]) == pytest.approx(effective_rank(torch.cat([kept, broken]).detach()), rel=1e-3)
 
 
 @pytest.mark.parametrize("dropped", TERMS)
 def test_a_dropped_term_pulls_no_more(dropped: str) -> None:
     net, views = encoder(), batch()
-    found = losses(TraceMapping(net, replace(TraceTerms(), **{dropped: 0.0})), views)
-    others = sum(getattr(TraceTerms(), name) * float(found[name]) for name in TERMS if name != dropped)
-    assert float(found["loss"].detach()) == pytest.approx(others, rel=1e-5)
+    result = losses(TraceMapping(net, replace(TraceTerms(), **{dropped: 0.0})), views)
+    others = sum(getattr(TraceTerms(), name) * float(result[name]) for name in TERMS if name != dropped)
+    assert float(result["loss"].detach()) == pytest.approx(others, rel=1e-5)
 
 
 def test_without_terms_that_use_a_head_the_head_gets_no_gradient() -> None:
@@ -104,10 +104,10 @@ def test_a_photograph_drawn_twice_is_not_told_from_itself() -> None:
 
 def test_a_batch_that_shows_one_photograph_alone_is_no_error() -> None:
     views = {name: value[:1].repeat(3, *[1] * (value.ndim - 1)) for name, value in batch().items()}
-    found = losses(TraceMapping(encoder()), views)
-    assert float(found["homogeneous"]) == 0
-    assert torch.isfinite(found["loss"])
-    found["loss"].backward()
+    result = losses(TraceMapping(encoder()), views)
+    assert float(result["homogeneous"]) == 0
+    assert torch.isfinite(result["loss"])
+    result["loss"].backward()
 
 
 # ---------------------------------------------------------------------------------------------------- the training

@@ -115,8 +115,8 @@ def test_embeddings_do_not_depend_on_how_images_are_batched() -> None:
     encoder = small_encoder(0, TINY).eval()
     images = torch.randint(0, 256, (70, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        found, alone = embeddings(encoder, images), encoder(images[66:67])
-    for all_rows, one in zip(found, alone, strict=True):
+        result, alone = embeddings(encoder, images), encoder(images[66:67])
+    for all_rows, one in zip(result, alone, strict=True):
         assert torch.allclose(all_rows[66], one[0], atol=1e-5)
 
 
@@ -136,9 +136,9 @@ def test_broken_copies_depend_on_the_row_alone() -> None:
 @pytest.mark.slow
 def test_a_study_of_two_variants_adds_up() -> None:
     variants = {FULL: Variant(), "not trained": Variant(trained=False)}
-    found = study([0, 1], variants=variants, settings=Settings(widths=(4,), embedding=4, steps=2, pool=8))
-    assert [entry["name"] for entry in found["variants"]] == list(variants)
-    first, second = found["variants"]
+    result = study([0, 1], variants=variants, settings=Settings(widths=(4,), embedding=4, steps=2, pool=8))
+    assert [entry["name"] for entry in result["variants"]] == list(variants)
+    first, second = result["variants"]
     for entry in (first, second):
         per_run = np.mean([part["per_run"] for part in entry["generators"].values()], axis=0)
         assert entry["mean"]["per_run"] == pytest.approx(per_run, abs=2e-4)
@@ -147,7 +147,7 @@ def test_a_study_of_two_variants_adds_up() -> None:
     assert first["difference"] is None
     gap = first["mean"]["value"] - second["mean"]["value"]
     assert second["difference"]["value"] == pytest.approx(gap, abs=2e-4)
-    json.dumps(found)
+    json.dumps(result)
 
 
 # what was recorded, and what lesson 03 says of it
@@ -202,11 +202,11 @@ def test_attraction_alone_collapses_and_the_rank_does_not_see_it(entries: dict[s
 
 
 def test_lesson_03_says_which_generators_are_found(entries: dict[str, dict], lesson: str) -> None:
-    found, others = areas(entries[FULL]), [name for name in areas(entries[FULL]) if name not in PIXEL_DIFFUSION]
+    result, others = areas(entries[FULL]), [name for name in areas(entries[FULL]) if name not in PIXEL_DIFFUSION]
     assert len(others) == 7
-    low, high = min(found[name] for name in others), max(found[name] for name in others)
+    low, high = min(result[name] for name in others), max(result[name] for name in others)
     assert f"each has a mean of {low:.2f} to {high:.2f}" in lesson
-    hidden = [found[name] for name in PIXEL_DIFFUSION]
+    hidden = [result[name] for name in PIXEL_DIFFUSION]
     assert f"stay near chance, {min(hidden):.2f} to {max(hidden):.2f}, except in one training of five" in lesson
     runs = np.mean([entries[FULL]["generators"][name]["per_run"] for name in PIXEL_DIFFUSION], axis=0)
     assert runs.max() > 0.8

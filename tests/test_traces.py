@@ -135,11 +135,11 @@ def test_prototypes_find_separated_groups_as_scikit_learn_does() -> None:
         centres.repeat_interleave(40, dim=0) + 0.05 * torch.randn(160, 5, generator=generator, dtype=torch.float64),
         dim=1,
     )
-    found = prototypes(rows, 4, generator)
-    assert torch.allclose(found.norm(dim=1), torch.ones(4, dtype=torch.float64))
+    result = prototypes(rows, 4, generator)
+    assert torch.allclose(result.norm(dim=1), torch.ones(4, dtype=torch.float64))
     reference = KMeans(4, n_init=5, random_state=0).fit(rows.numpy())
     reference_centres = functional.normalize(torch.from_numpy(reference.cluster_centers_), dim=1)
-    best = (found @ reference_centres.T).max(dim=1).values
+    best = (result @ reference_centres.T).max(dim=1).values
     assert (best > 0.999).all()
     with pytest.raises(ValueError, match="cannot make"):
         prototypes(rows[:3], 4, generator)
@@ -147,8 +147,8 @@ def test_prototypes_find_separated_groups_as_scikit_learn_does() -> None:
 
 def test_prototypes_repeat_with_the_seed_and_survive_duplicates() -> None:
     rows = unit(1, 4, 17).expand(10, 4).contiguous()
-    found = prototypes(rows, 3, torch.Generator().manual_seed(0))
-    assert torch.isfinite(found).all()
+    result = prototypes(rows, 3, torch.Generator().manual_seed(0))
+    assert torch.isfinite(result).all()
     rows = unit(60, 6, 18)
     again = [prototypes(rows, 5, torch.Generator().manual_seed(3)) for _ in range(2)]
     assert torch.equal(*again)

@@ -81,10 +81,10 @@ def trained(table: Path, configuration: Path, tmp_path_factory: pytest.TempPathF
 
 
 def test_train_leaves_a_detector_and_tells_what_it_saw(trained: list[Path]) -> None:
-    found = load_detector(trained[1])
-    assert (found.name, found.config.seed, found.config.size) == ("cross_entropy", 1, 32)
-    assert found.history["generators"] == ["glimmer", "quirk"]
-    assert found.history["validation_auc"] > 0.9
+    result = load_detector(trained[1])
+    assert (result.name, result.config.seed, result.config.size) == ("cross_entropy", 1, 32)
+    assert result.history["generators"] == ["glimmer", "quirk"]
+    assert result.history["validation_auc"] > 0.9
     card = json.loads((trained[1] / "card.json").read_text())
     assert (card["manifest"], card["where"]) == ("manifest.csv", [])
     assert "attic" not in card["training"]["sources"]
@@ -95,10 +95,10 @@ def test_training_again_continues_and_reports_as_json(
 ) -> None:
     before = (trained[0] / "weights.safetensors").read_bytes()
     status, out, _ = call(capsys, "train", configuration, "--out", trained[0], "--manifest", table, *SETTINGS, "--json")
-    found = json.loads(out)
+    result = json.loads(out)
     assert status == 0
-    assert found["detector"] == "cross_entropy"
-    assert (found["real"], found["fake"]) == (12, 12)
+    assert result["detector"] == "cross_entropy"
+    assert (result["real"], result["fake"]) == (12, 12)
     assert (trained[0] / "weights.safetensors").read_bytes() == before
 
 
@@ -158,9 +158,9 @@ def test_evaluate_reports_every_generator_and_source_without_a_tier_column(
     scores = tmp_path / "scores.csv"
     status, out, _ = call(capsys, "evaluate", *both, "--manifest", table, "--draws", "20", "--scores", scores, "--json")
     assert status == 0
-    found = json.loads(out)
-    assert (found["images"], found["runs"], found["seeds"], found["split"]) == (38, 2, [0, 1], "test")
-    rows = {(row["tier"], row["generator"]): row for row in found["generators"]}
+    result = json.loads(out)
+    assert (result["images"], result["runs"], result["seeds"], result["split"]) == (38, 2, [0, 1], "test")
+    rows = {(row["tier"], row["generator"]): row for row in result["generators"]}
     assert set(rows) == {
         (tier, name) for tier in ("seen-source", "unseen-source") for name in ("glimmer", "quirk", "zonk 9")
     }
@@ -170,7 +170,7 @@ def test_evaluate_reports_every_generator_and_source_without_a_tier_column(
         assert set(row["metrics"]) == set(METRICS)
         assert row["metrics"]["ap"]["value"] > 0.85  # the same checkerboard, whatever its generator's name
         assert all(part["low"] <= part["value"] <= part["high"] for part in row["metrics"].values())
-    assert {(mean["tier"], mean["over"]) for mean in found["means"]} == {
+    assert {(mean["tier"], mean["over"]) for mean in result["means"]} == {
         (tier, over) for tier in ("seen-source", "unseen-source") for over in ("seen", "unseen")
     }
     written = pd.read_csv(scores, keep_default_na=False)
@@ -209,21 +209,21 @@ def test_evaluate_a_strange_manifest_after_jpeg(
     df.to_csv(strange, index=False)
     words = ("evaluate", "--detector", trained[0], "--manifest", strange, "--root", table.parent, "--split", "all")
     status, out, _ = call(capsys, *words, "--jpeg", "80", "--cluster", "camera", "--draws", "10", "--json")
-    found = json.loads(out)
+    result = json.loads(out)
     assert status == 0
-    assert (found["images"], found["jpeg"], found["bootstrap"]["cluster"]) == (78, 80, "camera")
-    assert {row["tier"] for row in found["generators"]} == {"unseen-source"}
-    assert not any(row["seen"] for row in found["generators"])
-    assert found["generators"][0]["real_clusters"] == {"unit": "camera", "n": 5}
+    assert (result["images"], result["jpeg"], result["bootstrap"]["cluster"]) == (78, 80, "camera")
+    assert {row["tier"] for row in result["generators"]} == {"unseen-source"}
+    assert not any(row["seen"] for row in result["generators"])
+    assert result["generators"][0]["real_clusters"] == {"unit": "camera", "n": 5}
 
 
 def test_compare_two_detectors(trained: list[Path], table: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ("evaluate", "--detector", trained[0], "--against", trained[0], "--manifest", table, "--draws", 10)
     status, out, _ = call(capsys, *words, "--json")
-    found = json.loads(out)
+    result = json.loads(out)
     assert status == 0
-    assert found["kind"] == "differences"
-    assert all(row["metrics"]["ap"]["value"] == 0 for row in found["generators"])
+    assert result["kind"] == "differences"
+    assert all(row["metrics"]["ap"]["value"] == 0 for row in result["generators"])
 
 
 # ------------------------------------------------------------------------------------------------- errors, one line
@@ -344,8 +344,8 @@ def test_conditions_on_generators_concern_fakes_alone() -> None:
 
 
 def test_settings_are_json_or_text() -> None:
-    found = changes_from(["steps=5", "score=head", "qualities=[70, 80]", 'terms={"variance": 0}', "jpeg=0.25"])
-    assert found == {"steps": 5, "score": "head", "qualities": [70, 80], "terms": {"variance": 0}, "jpeg": 0.25}
+    result = changes_from(["steps=5", "score=head", "qualities=[70, 80]", 'terms={"variance": 0}', "jpeg=0.25"])
+    assert result == {"steps": 5, "score": "head", "qualities": [70, 80], "terms": {"variance": 0}, "jpeg": 0.25}
 
 
 # ------------------------------------------------------------------------------------------------------------ bench
@@ -358,13 +358,13 @@ def test_the_bench_times_scoring_and_learning(capsys: pytest.CaptureFixture[str]
     words = ("bench", "detector", "--config", tmp_path / "b.toml", "--images", 4, "--side", 96, "--steps", 2)
     status, out, _ = call(capsys, *words, "--processes", 0, "--json")
     assert status == 0
-    found = json.loads(out)
-    parts = {row["part"]: row for row in found["rows"]}
+    result = json.loads(out)
+    parts = {row["part"]: row for row in result["rows"]}
     assert set(parts) >= {"decoding", "windows", "network", "all of it", "stage 1", "stage 2"}
-    assert all(row["per_second"] > 0 for row in found["rows"])
+    assert all(row["per_second"] > 0 for row in result["rows"])
     assert "of the steps with input that costs nothing" in parts["stage 2"]["note"]
-    assert found["peak_memory_mb"] is None or found["peak_memory_mb"] > 50
-    bench._print(found, [speed.Row("network", "image", 21.34, float("nan"), "on a GPU")])
+    assert result["peak_memory_mb"] is None or result["peak_memory_mb"] > 50
+    bench._print(result, [speed.Row("network", "image", 21.34, float("nan"), "on a GPU")])
     out = capsys.readouterr().out
     assert "CPU ms each" in out
     assert "21.3" in out
@@ -383,14 +383,14 @@ def test_evaluate_tells_each_photo_source_and_pairs(
     words = ("evaluate", "--detector", trained[0], "--manifest", tmp_path / "m.csv", "--root", table.parent)
     scores = tmp_path / "scores.csv"
     status, out, _ = call(capsys, *words, "--draws", 20, "--pair", "scene", "--scores", scores, "--json")
-    found = json.loads(out)
+    result = json.loads(out)
     assert status == 0
-    assert [(one["source"], one["tier"], one["images"]) for one in found["photo_sources"]] == [
+    assert [(one["source"], one["tier"], one["images"]) for one in result["photo_sources"]] == [
         ("attic", "unseen-source", 14), ("beach", "seen-source", 4), ("forest", "seen-source", 4),
     ]  # fmt: skip
-    assert all(0 <= one["false_positive_rate"]["value"] <= 1 for one in found["photo_sources"])
-    assert (found["pairs"]["column"], found["pairs"]["pairs"]) == ("scene", 12)
-    assert found["refused"] == []
+    assert all(0 <= one["false_positive_rate"]["value"] <= 1 for one in result["photo_sources"])
+    assert (result["pairs"]["column"], result["pairs"]["pairs"]) == ("scene", 12)
+    assert result["refused"] == []
     written = pd.read_csv(scores, keep_default_na=False)
     assert {"track", "origin", "origin_path", "family"} <= set(written.columns)
     _, out, _ = call(capsys, *words, "--draws", 20, "--pair", "scene")

@@ -44,19 +44,19 @@ def test_an_image_is_read_once_and_found_by_its_row(tmp_path: Path) -> None:
     for name, img in zip("ab", images, strict=True):
         (tmp_path / f"{name}.png").write_bytes(encode_png(img))
     df = pd.DataFrame([{"path": "b.png", **real("s")}, {"path": "a.png", **fake("g")}])
-    found = ImageSet(df, tmp_path)
-    assert torch.equal(found.image(0), images[1])
+    result = ImageSet(df, tmp_path)
+    assert torch.equal(result.image(0), images[1])
     (tmp_path / "b.png").unlink()
-    assert [int(img[0, 0, 0]) for img in found.images()] == [20, 10]
-    assert found.labels.tolist() == [0, 1]
-    assert len(found) == 2
+    assert [int(img[0, 0, 0]) for img in result.images()] == [20, 10]
+    assert result.labels.tolist() == [0, 1]
+    assert len(result) == 2
 
 
 def test_sets_in_memory_get_paths_and_keep_their_rows() -> None:
     df = pd.DataFrame([real("s"), fake("g")], index=[7, 3])
-    found = ImageSet.of([torch.zeros(3, 32, 32, dtype=torch.uint8)] * 2, df)
-    assert found.manifest["path"].is_unique
-    assert found.manifest["generator"].tolist() == ["", "g"]
+    result = ImageSet.of([torch.zeros(3, 32, 32, dtype=torch.uint8)] * 2, df)
+    assert result.manifest["path"].is_unique
+    assert result.manifest["generator"].tolist() == ["", "g"]
     kept = ImageSet.of([torch.zeros(3, 32, 32, dtype=torch.uint8)] * 2, df.assign(path=["x", "y"]))
     assert kept.manifest["path"].tolist() == ["x", "y"]
 
@@ -158,14 +158,14 @@ def test_developing_is_blind_to_the_label_and_as_frequent_as_asked(monkeypatch: 
     monkeypatch.setattr(training_data, "develop", note)
     rows, same = [real("s"), fake("g")], [torch.full((3, 32, 32), 9, dtype=torch.uint8)] * 2
     augmentation = replace(PLAIN, camera=0.6)
-    found = []
+    result = []
     for order in (rows, rows[::-1]):
         crops = BalancedCrops(in_memory(same, order, "train"), augmentation, seed=4)
-        found.append([int(crops[index]["image"].max()) for index in range(200)])
-    assert found[0] == found[1]
+        result.append([int(crops[index]["image"].max()) for index in range(200)])
+    assert result[0] == result[1]
     assert developed[: len(developed) // 2] == developed[len(developed) // 2 :]
-    assert set(found[0]) == {9, 246}
-    assert chisquare([found[0].count(246), found[0].count(9)], [120, 80]).pvalue > 0.01
+    assert set(result[0]) == {9, 246}
+    assert chisquare([result[0].count(246), result[0].count(9)], [120, 80]).pvalue > 0.01
 
 
 @pytest.mark.parametrize("kind", [BalancedCrops, PhotographViews])
@@ -264,15 +264,15 @@ def test_decoded_images_never_take_more_than_the_limit(tmp_path: Path) -> None:
     for number in range(12):
         (tmp_path / f"{number}.png").write_bytes(encode_png(torch.full((3, 40, 40), number, dtype=torch.uint8)))
         rows.append({"path": f"{number}.png", **real("s")})
-    found = ImageSet(pd.DataFrame(rows), tmp_path, cache=PixelCache(3 * one))
-    half = found.subset(np.arange(0, 12, 2))
+    result = ImageSet(pd.DataFrame(rows), tmp_path, cache=PixelCache(3 * one))
+    half = result.subset(np.arange(0, 12, 2))
     for _ in range(2):
         for number in range(12):
-            assert int(found.image(number)[0, 0, 0]) == number
+            assert int(result.image(number)[0, 0, 0]) == number
             assert int(half.image(number // 2)[0, 0, 0]) == number // 2 * 2
-            assert found.cache.bytes <= 3 * one
-            assert found.cache.bytes == sum(img.nbytes for img in found.cache._images.values())
-    assert half.cache is found.cache
+            assert result.cache.bytes <= 3 * one
+            assert result.cache.bytes == sum(img.nbytes for img in result.cache._images.values())
+    assert half.cache is result.cache
 
 
 def test_the_images_that_were_used_last_are_kept() -> None:

@@ -32,11 +32,11 @@ def loss_at(angle: float, circle: Circle, temperature: float, sharpness: float) 
 @pytest.mark.parametrize(("temperature", "sharpness"), [(0.1, 0.0), (0.5, 0.0), (0.2, 4.0)])
 def test_the_anchor_turns_against_the_slope_of_the_loss(temperature: float, sharpness: float) -> None:
     circle, step = Circle(), 1e-3
-    found = pulls(circle, temperature, sharpness=sharpness)
+    result = pulls(circle, temperature, sharpness=sharpness)
     ahead, behind = (loss_at(circle.anchor + sign * step, circle, temperature, sharpness) for sign in (1, -1))
-    assert found.turn == pytest.approx(-(ahead - behind) / np.radians(2 * step), rel=1e-4)
-    assert float(found.gradient.sum()) == pytest.approx(0, abs=1e-12)
-    assert bool((found.gradient[len(circle.traces) :] > 0).all())  # fakes push, all of them
+    assert result.turn == pytest.approx(-(ahead - behind) / np.radians(2 * step), rel=1e-4)
+    assert float(result.gradient.sum()) == pytest.approx(0, abs=1e-12)
+    assert bool((result.gradient[len(circle.traces) :] > 0).all())  # fakes push, all of them
 
 
 def test_the_nearest_fake_takes_all_of_the_push_or_an_equal_share() -> None:
@@ -151,11 +151,11 @@ def test_all_scores_are_those_of_the_detector() -> None:
     detector.centre, detector.spread = torch.tensor([0.1, -0.5, 0.2]), torch.tensor([2.0, 0.5, 1.5])
     images = [torch.randint(256, (3, 64, 64), generator=rng, dtype=torch.uint8) for _ in range(3)]
     rows = pd.DataFrame({"label": ["real", "fake", "real"], "generator": "", "family": "", "source": ""})
-    found = all_scores(detector, ImageSet.of(images, rows))
-    for name, values in found.items():
+    result = all_scores(detector, ImageSet.of(images, rows))
+    for name, values in result.items():
         detector.config = detector.config.changed(score=name)
         assert values == pytest.approx(detector.score(images), abs=1e-5)
-    assert list(found) == ["head", "proximity", "both", "stage1"]
+    assert list(result) == ["head", "proximity", "both", "stage1"]
 
 
 def made_up(quality: float, seed: int) -> pd.DataFrame:

@@ -33,9 +33,9 @@ class TestBetween:
 
     def test_is_unbiased_where_groups_do_not_differ(self):
         """The plain variance of means would give 1 / images."""
-        found = between_variance(groups(0.0, 12, images=10, cells=4000))
-        assert abs(found.mean()) < 0.005
-        assert (found < 0).any()
+        result = between_variance(groups(0.0, 12, images=10, cells=4000))
+        assert abs(result.mean()) < 0.005
+        assert (result < 0).any()
 
     def test_agrees_with_one_way_analysis_of_variance(self):
         data = groups(0.5, 6, images=15, cells=1)
@@ -48,18 +48,18 @@ class TestBetween:
 class TestRatio:
     def test_covers_the_truth(self):
         cells = {"all": np.ones(200, bool)}
-        found = variance_ratio(groups(2.0, 12), groups(1.0, 8, seed=1), cells, n_draws=200)["all"]
-        assert found.low < 4 < found.high
-        assert found.value == pytest.approx(4, rel=0.3)
-        assert found.n == 20
+        result = variance_ratio(groups(2.0, 12), groups(1.0, 8, seed=1), cells, n_draws=200)["all"]
+        assert result.low < 4 < result.high
+        assert result.value == pytest.approx(4, rel=0.3)
+        assert result.n == 20
 
     def test_only_the_chosen_cells_count(self):
         strong = [np.concatenate([a, b], axis=1) for a, b in zip(groups(3.0, 8), groups(0.5, 8, seed=2), strict=True)]
         weak = groups(1.0, 8, cells=400, seed=3)
         cells = {"first": np.arange(400) < 200, "second": np.arange(400) >= 200}
-        found = variance_ratio(strong, weak, cells, n_draws=20)
-        assert found["first"].value > 5
-        assert found["second"].value < 0.6
+        result = variance_ratio(strong, weak, cells, n_draws=20)
+        assert result["first"].value > 5
+        assert result["second"].value < 0.6
 
     def test_few_groups_give_a_wider_interval_than_many(self):
         cells = {"one": np.ones(1, bool)}
@@ -110,7 +110,7 @@ def test_recorded_ratios_are_those_of_the_record(project: Path) -> None:
         row for row in rows if (row["of"], row["view"], row["residual"]) == ("GANs", "matched JPEG", "denoising")
     ]
     wanted = next(row for row in of_gans if row["over"] == "photographs")
-    found = recorded_ratios("matched JPEG")
-    assert list(found) == ["GANs", "diffusion"]
-    assert found["GANs"]["halves"].value == wanted["halves"]["value"]
-    assert list(found["diffusion"]) == list(PLACES)
+    result = recorded_ratios("matched JPEG")
+    assert list(result) == ["GANs", "diffusion"]
+    assert result["GANs"]["halves"].value == wanted["halves"]["value"]
+    assert list(result["diffusion"]) == list(PLACES)

@@ -15,13 +15,13 @@ def test_kept_views_are_the_eight_symmetries_of_the_square_and_nothing_else() ->
     img = textured()
     turned = [torch.rot90(img, turns, (1, 2)) for turns in range(4)]
     symmetries = [*turned, *(view.flip(2) for view in turned)]
-    found = set()
+    result = set()
     for seed in range(64):
         view = keep_traces(img, seeded(seed))
         matches = [number for number, symmetry in enumerate(symmetries) if torch.equal(view, symmetry)]
         assert len(matches) == 1
-        found.add(matches[0])
-    assert found == set(range(8))
+        result.add(matches[0])
+    assert result == set(range(8))
 
 
 def test_kept_views_own_their_memory() -> None:
@@ -94,12 +94,12 @@ def test_encoding_draws_the_same_numbers_whatever_the_image_holds() -> None:
 def test_encoding_is_one_jpeg_with_settings_of_the_protocol() -> None:
     img, qualities = textured(), set()
     for seed in range(12):
-        found = encode_blind(img, PROTOCOL, 1.0, seeded(seed))
+        result = encode_blind(img, PROTOCOL, 1.0, seeded(seed))
         candidates = [
             quality
             for quality in range(60, 67)
             for subsampling in PROTOCOL.subsamplings
-            if torch.equal(found, decode(encode_jpeg(img, quality, subsampling)))
+            if torch.equal(result, decode(encode_jpeg(img, quality, subsampling)))
         ]
         assert candidates
         qualities.add(candidates[0])

@@ -241,8 +241,8 @@ class TestShipped:
         generator = load(name)
         df, root = catalog.load("zoo")
         expected = read_image(root / df.loc[df["generator"] == name, "path"].iloc[0]).float()
-        found = generator.sample(1, release.SAMPLE_SEED)[0].float()
-        assert float((found - expected).abs().mean()) < 1.0
+        result = generator.sample(1, release.SAMPLE_SEED)[0].float()
+        assert float((result - expected).abs().mean()) < 1.0
 
     @pytest.mark.parametrize("name", list(RECIPES))
     def test_card_and_curve_belong_to_the_weights(self, name):

@@ -20,14 +20,14 @@ def _decode_the_zoo_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("split", ["train", "val", "test"])
 def test_a_set_holds_photographs_and_the_chosen_fakes(split: str) -> None:
-    found = zoo_set(split, ["edm", "dcgan"], reals=12)
-    df, fakes = found.manifest, decoded_once(split)
+    result = zoo_set(split, ["edm", "dcgan"], reals=12)
+    df, fakes = result.manifest, decoded_once(split)
     assert df["label"].tolist() == ["real"] * 12 + ["fake"] * (len(fakes["edm"]) + len(fakes["dcgan"]))
     assert set(df["split"]) == {split}
     assert list(df.loc[df["label"] == "fake", "generator"].unique()) == ["edm", "dcgan"]
-    assert torch.equal(found.image(12), fakes["edm"][0])
-    assert torch.equal(found.image(len(df) - 1), fakes["dcgan"][-1])
-    assert all(img.shape == (3, 64, 64) for img in found.images())
+    assert torch.equal(result.image(12), fakes["edm"][0])
+    assert torch.equal(result.image(len(df) - 1), fakes["dcgan"][-1])
+    assert all(img.shape == (3, 64, 64) for img in result.images())
     scenes = {picture.source for picture in zoo_photographs(split)}
     assert set(df.loc[df["label"] == "real", "source"]) <= scenes
     assert set(df.columns) >= {"path", "label", "generator", "family", "source", "split"}

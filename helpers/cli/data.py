@@ -38,11 +38,11 @@ def show(name: Name, as_json: AsJson = False) -> None:
     from helpers.data.catalog.entries import find_entry
 
     entry = find_entry(name)
-    found = {**entry.to_dict(), "here": _is_here(entry)}
+    row = {**entry.to_dict(), "here": _is_here(entry)}
     if as_json:
-        print_json(found)
+        print_json(row)
         return
-    for key, value in found.items():
+    for key, value in row.items():
         typer.echo(f"{key + ':':<10} {value}")
 
 
@@ -89,12 +89,12 @@ def _get_benchmark(where: list[str], workers: int, mirror: str, as_json: bool) -
         return tqdm(parts, total=originals, unit="original", disable=None, leave=False)
 
     target = data_root() / "benchmark"
-    found = get_benchmark(rows, target, home=mirror.rstrip("/") or GITHUB, workers=workers, progress=progress)
-    for path, reason in list(found.failed.items())[:20]:
+    rebuilt = get_benchmark(rows, target, home=mirror.rstrip("/") or GITHUB, workers=workers, progress=progress)
+    for path, reason in list(rebuilt.failed.items())[:20]:
         tell(f"failed: {printable(path)}: {printable(reason)}")
-    counts = {"tiles": len(rows), "identical": found.identical, "near": found.near, "failed": len(found.failed)}
+    counts = {"tiles": len(rows), "identical": rebuilt.identical, "near": rebuilt.near, "failed": len(rebuilt.failed)}
     _say({"folder": str(target), **counts}, as_json)
-    if found.failed:
+    if rebuilt.failed:
         raise typer.Exit(Status.FAILED)
 
 
@@ -148,8 +148,8 @@ def _is_here(entry: "Entry") -> bool:
     return folder.is_dir() and any(folder.iterdir())
 
 
-def _say(found: dict[str, Any], as_json: bool) -> None:
+def _say(answer: dict[str, Any], as_json: bool) -> None:
     if as_json:
-        print_json(found)
+        print_json(answer)
         return
-    typer.echo(", ".join(f"{key}: {value}" for key, value in found.items()))
+    typer.echo(", ".join(f"{key}: {value}" for key, value in answer.items()))

@@ -68,7 +68,7 @@ def holdout(
     images = ImageSet(df, place)
     changes = changes_from(setting or [])
     configs = [read_config(config_path(config), **{**changes, "seed": seed}) for seed in range(seeds)]
-    found: list[dict[str, Any]] = []
+    folds: list[dict[str, Any]] = []
     with only_run(out), kept_on_interrupt(kept_checkpoint(out)):
         for seed, chosen in enumerate(configs):
             rows = (
@@ -76,12 +76,12 @@ def holdout(
                 if isinstance(chosen, NaturalTraceConfig)
                 else selection.holdout_whole(images, chosen, out, progress=tell)
             )
-            found += [{"seed": seed, **row} for row in rows]
-    means = selection.means(found)
+            folds += [{"seed": seed, **row} for row in rows]
+    means = selection.means(folds)
     if as_json:
         head = {"config": config, "manifest": Path(manifest).name, "where": where or [], "settings": setting or []}
         left_out = {"refused": [one.to_dict() for one in refused]}
-        print_json({**head, "seeds": list(range(seeds)), "means": means, "folds": found, **left_out}, indent=1)
+        print_json({**head, "seeds": list(range(seeds)), "means": means, "folds": folds, **left_out}, indent=1)
         tell_refused(refused)
         return
     typer.echo(f"{'score':<12}{'known sources':>15}{'held-out source':>17}")
@@ -120,13 +120,20 @@ def _grouped(
     table = pd.concat(tables, ignore_index=True)
     if scores is not None:
         table.to_csv(scores, index=False, float_format="%.5g", lineterminator="\n")
-    found = {history: summary(table, history) for history in HISTORIES}
+    tables_by_history = {history: summary(table, history) for history in HISTORIES}
     if as_json:
         print_json(
-            {"config": name, "settings": setting, "learn": learn, "seeds": seeds, "images": len(images), **found},
+            {
+                "config": name,
+                "settings": setting,
+                "learn": learn,
+                "seeds": seeds,
+                "images": len(images),
+                **tables_by_history,
+            },
             indent=1,
         )
         return
     typer.echo(f"{'score':<12}{'mean fold':>12}{'worst fold':>12}{'generators':>12}")
-    for row in found["plain"]:
+    for row in tables_by_history["plain"]:
         typer.echo(f"{row['score']:<12}{row['mean']:>12.3f}{row['worst']:>12.3f}{row['generators']:>12.3f}")

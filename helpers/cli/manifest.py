@@ -105,8 +105,8 @@ def split(
     from helpers.data.manifest import read_manifest
     from helpers.data.splits import split_rows
 
-    found = split_rows(read_manifest(path), by=by, seed=seed)
-    _write(Collection(found.rows, found, ()), out, as_json)
+    divided = split_rows(read_manifest(path), by=by, seed=seed)
+    _write(Collection(divided.rows, divided, ()), out, as_json)
 
 
 def _bar(items: "Iterable[Any]") -> "Iterable[Any]":
@@ -124,9 +124,11 @@ def _write(collection: "Collection", out: Path, as_json: bool) -> None:
         print_json({**_counts(collection.rows), **collection.to_dict()})
         return
     _print_counts(collection.rows)
-    found = collection.split.duplicates
-    if found.equal or found.near:
-        typer.echo(f"duplicates: {found.equal} equal and {found.near} nearly equal image(s), each kept on one side")
+    duplicates = collection.split.duplicates
+    if duplicates.equal or duplicates.near:
+        typer.echo(
+            f"duplicates: {duplicates.equal} equal and {duplicates.near} nearly equal image(s), each kept on one side"
+        )
     for note in collection.split.notes:
         typer.echo(f"note: {note}")
     for reason, count in collection.reasons.items():
@@ -177,9 +179,9 @@ def _print_counts(df: "pd.DataFrame") -> None:
     """Print what `_counts` found."""
     import pandas as pd
 
-    found = _counts(df)
-    print_table(pd.DataFrame(found["counts"]), f"{len(df)} images from {df['source'].nunique()} sources")
-    if shared := found["shared_sources"]:
+    answer = _counts(df)
+    print_table(pd.DataFrame(answer["counts"]), f"{len(df)} images from {df['source'].nunique()} sources")
+    if shared := answer["shared_sources"]:
         typer.echo(f"in several splits: {len(shared)} source(s), the first {shared[0]}")
-    if shared := found["shared_pictures"]:
+    if shared := answer["shared_pictures"]:
         typer.echo(f"in several splits: {len(shared)} image(s) as the same file, the first {shared[0]}")

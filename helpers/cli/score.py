@@ -91,9 +91,9 @@ def score(
 
     form = _form(as_json, as_csv, out)
     _check_out(out, resume)
-    found = find_inputs(_named(paths))
-    if not len(found):
-        raise NaturalTracesError(f"{', '.join(map(printable, paths))}: no picture found{_left_out(found.left_out)}")
+    inputs = find_inputs(_named(paths))
+    if not len(inputs):
+        raise NaturalTracesError(f"{', '.join(map(printable, paths))}: no picture found{_left_out(inputs.left_out)}")
     with ExitStack() as stack:
         if out is not None:
             stack.enter_context(only_writer(out))
@@ -102,13 +102,13 @@ def score(
         _check_same(judge, finished)
         write = _writer(form, out, finished, stack)
         known = {row.path for row in finished}
-        rest = [path for path in found.paths if path not in known]
-        refused = {path: reason for path, reason in found.refused.items() if path not in known}
+        rest = [path for path in inputs.paths if path not in known]
+        refused = {path: reason for path, reason in inputs.refused.items() if path not in known}
         rows = _rows(judge, rest, refused, batch, workers)
         counts = _write_all(rows, write, len(rest) + len(refused), on_error, quiet, out)
     if not quiet:
         known_part = f", {len(finished):,} known before" if finished else ""
-        tell(f"{_summary(counts)}{known_part}{_left_out(found.left_out)}")
+        tell(f"{_summary(counts)}{known_part}{_left_out(inputs.left_out)}")
     if counts[REFUSED]:
         raise typer.Exit(Status.FAILED)
 

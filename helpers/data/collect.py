@@ -114,12 +114,12 @@ class Collection:
 
     def to_dict(self) -> dict[str, Any]:
         """Turn everything but the rows into plain values for JSON."""
-        found = self.split.duplicates
+        duplicates = self.split.duplicates
         files = [asdict(one) for one in self.left_out]
         return {
             "split_by": self.split.by,
             "notes": list(self.split.notes),
-            "duplicates": {"equal": found.equal, "near": found.near},
+            "duplicates": {"equal": duplicates.equal, "near": duplicates.near},
             "left_out": {
                 "count": len(self.left_out),
                 "reasons": self.reasons,
@@ -305,18 +305,18 @@ def parse_columns(text: str) -> dict[str, str]:
 def _list_columns(table: pd.DataFrame, wanted: Mapping[str, str], name: str) -> dict[str, str]:
     """Find the list's columns: those that are named, else the usual ones in any case of letters."""
     present = {str(column).lower(): str(column) for column in table}
-    found = {}
+    columns = {}
     for column, usual in _USUAL.items():
         choices = (wanted[column].lower(),) if column in wanted else usual
         match = next((present[choice] for choice in choices if choice in present), None)
         if match is not None:
-            found[column] = match
+            columns[column] = match
         elif column in ("path", "label") or column in wanted:
             raise ManifestError(
                 f"{name}: no column {' or '.join(choices)}; found {', '.join(map(str, table))} "
                 f"(--columns {column}=NAME says which it is)"
             )
-    return found
+    return columns
 
 
 def _labels(cells: pd.Series, column: str, name: str) -> list[str]:

@@ -97,7 +97,7 @@ def _chains(keys: Sequence[str]) -> Iterator[tuple[int, int]]:
     for place, key in enumerate(keys):
         if key:
             places[key].append(place)
-    return (pair for found in places.values() for pair in pairwise(found))
+    return (pair for same in places.values() for pair in pairwise(same))
 
 
 def _near_pairs(hashes: Sequence[str]) -> Iterator[tuple[int, int]]:

@@ -28,7 +28,7 @@ from helpers.data.tables import ManifestError
 __all__ = [
     "EXPECTED",
     "SPLIT_FOLDERS",
-    "Found",
+    "Listing",
     "LeftOut",
     "Place",
     "find_images",
@@ -69,7 +69,7 @@ class LeftOut:
 
 
 @dataclass
-class Found:
+class Listing:
     """What lies in a folder.
 
     Attributes:
@@ -81,7 +81,7 @@ class Found:
     left_out: list[LeftOut] = field(default_factory=list)
 
 
-def find_images(folder: str | Path, only: Iterable[str] | None = None) -> Found:
+def find_images(folder: str | Path, only: Iterable[str] | None = None) -> Listing:
     """Find the images below a folder.
 
     Args:
@@ -94,7 +94,7 @@ def find_images(folder: str | Path, only: Iterable[str] | None = None) -> Found:
     Raises:
         ManifestError: There is no such folder.
     """
-    folder, found, seen = Path(folder), Found(), set[tuple[int, int]]()
+    folder, listing, seen = Path(folder), Listing(), set[tuple[int, int]]()
     if not folder.is_dir():
         raise ManifestError(f"{folder}: no such folder")
     names = [""] if only is None else sorted(only)
@@ -102,37 +102,37 @@ def find_images(folder: str | Path, only: Iterable[str] | None = None) -> Found:
     linked = [name for name in names if (folder / name).is_symlink()]
     while waiting or linked:  # linked folders last, so that what they point to is found at its own place first
         below = waiting.pop() if waiting else linked.pop(0)
-        _enter(folder, below, found, seen, waiting, linked)
-    found.files.sort()
-    found.left_out.sort(key=lambda one: one.path)
-    return found
+        _enter(folder, below, listing, seen, waiting, linked)
+    listing.files.sort()
+    listing.left_out.sort(key=lambda one: one.path)
+    return listing
 
 
 def _enter(
-    root: Path, below: str, found: Found, seen: set[tuple[int, int]], waiting: list[str], linked: list[str]
+    root: Path, below: str, listing: Listing, seen: set[tuple[int, int]], waiting: list[str], linked: list[str]
 ) -> None:
     """Sort the entries of one folder, unless it was entered before."""
     try:
         place = (root / below).stat()
         entries = sorted(os.scandir(root / below), key=lambda entry: entry.name)
     except OSError as error:
-        found.left_out.append(LeftOut(below or ".", f"cannot be read: {error.strerror or error}"))
+        listing.left_out.append(LeftOut(below or ".", f"cannot be read: {error.strerror or error}"))
         return
     if (place.st_dev, place.st_ino) in seen:
-        found.left_out.append(LeftOut(below, "a link to a folder that was read already"))
+        listing.left_out.append(LeftOut(below, "a link to a folder that was read already"))
         return
     seen.add((place.st_dev, place.st_ino))
     folders = list[str]()
     for entry in entries:
         name = f"{below}/{entry.name}" if below else entry.name
         if is_hidden(entry.name):
-            found.left_out.append(LeftOut(name, "hidden"))
+            listing.left_out.append(LeftOut(name, "hidden"))
         elif entry.is_dir():
             (linked if entry.is_symlink() else folders).append(name)
         elif reason := _why_no_image(Path(entry.path)):
-            found.left_out.append(LeftOut(name, reason))
+            listing.left_out.append(LeftOut(name, reason))
         else:
-            found.files.append(name)
+            listing.files.append(name)
     waiting.extend(reversed(folders))
 
 
@@ -201,12 +201,12 @@ def read_layout(root: str | Path, generator: str = "") -> tuple[list[Place], lis
     except OSError as error:
         raise ManifestError(f"{root}: cannot be read: {error.strerror or error}") from None
     top = [name for name in names if name.lower() in _LABEL_FOLDERS]
-    found = find_images(root, top or None)
+    listing = find_images(root, top or None)
     if top:
-        found.left_out += [LeftOut(name, "outside real and fake folders") for name in names if name not in top]
-    places, outside = _places(found.files, root.resolve().name, generator)
+        listing.left_out += [LeftOut(name, "outside real and fake folders") for name in names if name not in top]
+    places, outside = _places(listing.files, root.resolve().name, generator)
     _check_labels(root, places, names)
-    return places, sorted([*found.left_out, *outside], key=lambda one: one.path)
+    return places, sorted([*listing.left_out, *outside], key=lambda one: one.path)
 
 
 def _check_labels(root: Path, places: Sequence[Place], names: Sequence[str]) -> None:

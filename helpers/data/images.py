@@ -145,11 +145,11 @@ def read_bytes(path: str | Path) -> bytes:
         ImageError: The file is missing, no regular file (a pipe would wait for ever), too large, or cannot be read.
     """
     try:
-        found = Path(path).stat()
-        if not stat.S_ISREG(found.st_mode):
-            raise ImageError(str(path), "a folder" if stat.S_ISDIR(found.st_mode) else "not a regular file")
-        if found.st_size > MAX_FILE_BYTES:
-            raise ImageError(str(path), f"{found.st_size:,} bytes are more than the {MAX_FILE_BYTES:,} that are read")
+        status = Path(path).stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise ImageError(str(path), "a folder" if stat.S_ISDIR(status.st_mode) else "not a regular file")
+        if status.st_size > MAX_FILE_BYTES:
+            raise ImageError(str(path), f"{status.st_size:,} bytes are more than the {MAX_FILE_BYTES:,} that are read")
         return Path(path).read_bytes()
     except OSError as error:
         missing = isinstance(error, FileNotFoundError | NotADirectoryError)
@@ -174,10 +174,10 @@ def decode(data: bytes, name: str = "<bytes>", *, max_pixels: int | None = None)
     Raises:
         ImageError: See the module's table.
     """
-    with opened(data, name, max_pixels) as found:
-        found.picture.load()
-        img = from_pil(found.picture, name)
-    return img if found.turned_by_pillow else _TURNS[found.orientation](img).contiguous()
+    with opened(data, name, max_pixels) as source:
+        source.picture.load()
+        img = from_pil(source.picture, name)
+    return img if source.turned_by_pillow else _TURNS[source.orientation](img).contiguous()
 
 
 def read_image(path: str | Path, *, max_pixels: int | None = None) -> Image:
@@ -210,10 +210,10 @@ def probe(data: bytes, name: str = "<bytes>", *, max_pixels: int | None = None) 
     Raises:
         ImageError: As `decode`, save for damage that only shows in the pixels.
     """
-    with opened(data, name, max_pixels) as found:
-        picture = found.picture
-        width, height = found.size if found.orientation < 5 else found.size[::-1]
-        blocks = tuple(sorted(found.left_out.union(_metadata(picture))))
+    with opened(data, name, max_pixels) as source:
+        picture = source.picture
+        width, height = source.size if source.orientation < 5 else source.size[::-1]
+        blocks = tuple(sorted(source.left_out.union(_metadata(picture))))
         return ImageInfo(
             width=width,
             height=height,

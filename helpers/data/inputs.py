@@ -70,23 +70,23 @@ def find_inputs(inputs: Iterable[str]) -> Inputs:
     Returns:
         The files; what names nothing is listed with the reason.
     """
-    found, seen = Inputs(), set()
+    gathered, seen = Inputs(), set()
     for text in inputs:
-        for path in _expand(text, found):
+        for path in _expand(text, gathered):
             if path not in seen:
                 seen.add(path)
-                found.paths.append(path)
-    return found
+                gathered.paths.append(path)
+    return gathered
 
 
-def _expand(text: str, found: Inputs) -> Iterator[str]:
+def _expand(text: str, gathered: Inputs) -> Iterator[str]:
     """List the files of one input."""
     if os.path.isdir(text):  # noqa: PTH112  (a name with a zero byte is no error here)
-        for path in walk(text, found.left_out):
+        for path in walk(text, gathered.left_out):
             if looks_like_image(path):
                 yield path
             else:
-                found.left_out["no image"] += 1
+                gathered.left_out["no image"] += 1
     elif os.path.lexists(text):
         yield text
     elif matches := sorted(glob.glob(text, recursive=True)) if glob.has_magic(text) else []:  # noqa: PTH207
@@ -95,7 +95,7 @@ def _expand(text: str, found: Inputs) -> Iterator[str]:
                 continue
             yield path
     else:
-        found.refused[text] = "no file matches" if glob.has_magic(text) else "no such file"
+        gathered.refused[text] = "no file matches" if glob.has_magic(text) else "no such file"
 
 
 def walk(folder: str, left_out: Counter[str] | None = None) -> Iterator[str]:

@@ -240,10 +240,10 @@ def _described(picture: PillowImage.Image, left_out: frozenset[str]) -> Opened:
     """Note size and orientation before the pixels are read, since reading changes both in some formats."""
     is_tiff = picture.format == "TIFF"
     turned = is_tiff and not isinstance(_raw_orientation(picture), bytes | tuple)
-    found = Opened(picture, _stored_size(picture), _orientation(picture), turned, left_out)
+    described = Opened(picture, _stored_size(picture), _orientation(picture), turned, left_out)
     if is_tiff:
         _forget_blocks(picture)
-    return found
+    return described
 
 
 def _stored_size(picture: PillowImage.Image) -> tuple[int, int]:

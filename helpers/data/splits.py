@@ -119,7 +119,7 @@ def _group_names(keys: pd.Series, duplicates: Duplicates) -> pd.Series:
         places: dict[object, list[int]] = {}
         for place, value in enumerate(values):
             places.setdefault(value, []).append(place)
-        return [pair for found in places.values() for pair in pairwise(found)]
+        return [pair for same in places.values() for pair in pairwise(same)]
 
     groups = joined(len(keys), [*chains(keys.tolist()), *chains(duplicates.group.tolist())])
     return keys.astype(str).groupby(groups).transform("min")

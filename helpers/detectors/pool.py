@@ -62,13 +62,13 @@ class CropPlan:
 
     def entries(self, labels: Sequence[str], decoders: bool) -> list[tuple[int, str, int]]:
         """List (row, kind, number) of every crop, so that the order does not depend on what was done before."""
-        found = []
+        crops = []
         for row, label in enumerate(labels):
             counts = {"own": self.own}
             if label == LABELS[0]:
                 counts |= {"copy": self.copies if decoders else 0, "broken": self.broken}
-            found += [(row, kind, number) for kind, count in counts.items() for number in range(count)]
-        return found
+            crops += [(row, kind, number) for kind, count in counts.items() for number in range(count)]
+        return crops
 
 
 class Redrawer:
@@ -368,7 +368,7 @@ class PhotographMaps(Dataset[dict[str, Tensor]]):
 
 def _by_row(pool: MapPool, kind: str) -> dict[int, list[int]]:
     """Row of the manifest -> its entries of a kind."""
-    found: dict[int, list[int]] = {}
+    places: dict[int, list[int]] = {}
     for entry in pool.of(kind).tolist():
-        found.setdefault(int(pool.rows[entry]), []).append(entry)
-    return found
+        places.setdefault(int(pool.rows[entry]), []).append(entry)
+    return places

@@ -172,8 +172,8 @@ class AuditReport:
         return self._cues(CANNOT_TELL)
 
     def _cues(self, wanted: str) -> tuple[str, ...]:
-        found = [r for r in self.results if r.view == MATCHED_PROTOCOL and r.verdict == wanted]
-        return tuple(r.cue for r in found if r.cue in (*CUES, "container"))
+        results = [r for r in self.results if r.view == MATCHED_PROTOCOL and r.verdict == wanted]
+        return tuple(r.cue for r in results if r.cue in (*CUES, "container"))
 
     def result(self, view: str, cue: str) -> CueResult:
         """Look one result up.
@@ -188,9 +188,9 @@ class AuditReport:
         Raises:
             KeyError: There is no such result.
         """
-        for found in self.results:
-            if (found.view, found.cue) == (view, cue):
-                return found
+        for one in self.results:
+            if (one.view, one.cue) == (view, cue):
+                return one
         raise KeyError((view, cue))
 
     def to_frame(self) -> pd.DataFrame:

@@ -61,6 +61,6 @@ def calibrate_on_photographs(detector: Detector, scores: ArrayLike, sources: Seq
     fakes = np.asarray(before.fake)
     labels = np.r_[np.zeros(len(values), int), np.ones(len(fakes), int)]
     groups = [*(sources or ["own"] * len(values)), *["kept"] * len(fakes)]
-    found = fit_conformal(labels, np.r_[values, fakes], groups, level_real=before.level_real)
-    detector.conformal = replace(before, real=found.real)
+    fitted = fit_conformal(labels, np.r_[values, fakes], groups, level_real=before.level_real)
+    detector.conformal = replace(before, real=fitted.real)
     detector.threshold = detector.conformal.threshold

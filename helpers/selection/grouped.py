@@ -198,7 +198,7 @@ def summary(table: pd.DataFrame, history: str | None = None) -> list[dict[str, f
         For each score: mean and worst AUC over folds, and the mean over folds of the mean AUC of their generators.
     """
     chosen = table if history is None else table[table["history"] == history]
-    found: list[dict[str, float | str]] = []
+    ranking: list[dict[str, float | str]] = []
     for score in [name for name in SCORES if name in table]:
         pooled, each = [], []
         for _, part in chosen.groupby("fold"):
@@ -207,8 +207,8 @@ def summary(table: pd.DataFrame, history: str | None = None) -> list[dict[str, f
             pooled.append(_auc(real[score], fakes[score]))
             each.append(np.mean([_auc(real[score], rows[score]) for _, rows in fakes.groupby("generator")]))
         row = {"mean": np.mean(pooled), "worst": np.min(pooled), "generators": np.mean(each)}
-        found.append({"score": score, **{name: round(float(value), 4) for name, value in row.items()}})
-    return found
+        ranking.append({"score": score, **{name: round(float(value), 4) for name, value in row.items()}})
+    return ranking
 
 
 def _auc(real: pd.Series, fake: pd.Series) -> float:

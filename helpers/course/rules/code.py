@@ -10,7 +10,7 @@ from helpers.course import tags
 from helpers.course.build import EXERCISE, INSTRUCTOR
 from helpers.course.rules.lesson import Lesson
 
-Found = Iterator[tuple[str, str]]
+Violations = Iterator[tuple[str, str]]
 
 MOST_LINES, MEDIAN_LINES = 25, 5
 IGNORE_OUTPUT = "nbval-ignore-output"
@@ -50,7 +50,7 @@ def _is_python(source: str) -> bool:
     return True
 
 
-def plain_python(lesson: Lesson) -> Found:
+def plain_python(lesson: Lesson) -> Violations:
     """Cells are plain Python that installs nothing, stays in its folder and shows figures by the helper."""
     for cell in lesson.notebook.cells:
         if cell.cell_type != "code":
@@ -64,7 +64,7 @@ def plain_python(lesson: Lesson) -> Found:
                 yield cell.id, f"not allowed in a lesson: {text}"
 
 
-def cell_lengths(lesson: Lesson) -> Found:
+def cell_lengths(lesson: Lesson) -> Violations:
     """One idea per cell: at most 25 lines of code, median at most 5."""
     lengths = {cell.id: lines_of_code(cell.source) for cell in lesson.code if _is_python(cell.source)}
     for cell_id, lines in lengths.items():
@@ -74,7 +74,7 @@ def cell_lengths(lesson: Lesson) -> Found:
         yield "", f"median of {statistics.median(lengths.values()):g} lines of code per cell, allowed {MEDIAN_LINES}"
 
 
-def starts_quietly(lesson: Lesson) -> Found:
+def starts_quietly(lesson: Lesson) -> Violations:
     """The first code cell calls `start` with the lesson's number and shows nothing."""
     if not lesson.code:
         yield "", "no code cells"
@@ -86,7 +86,7 @@ def starts_quietly(lesson: Lesson) -> Found:
         yield first.id, "the first code cell shows something"
 
 
-def cell_tags(lesson: Lesson) -> Found:
+def cell_tags(lesson: Lesson) -> Violations:
     """Only known tags are used, and the learner's copy has no teacher's notes."""
     for cell in lesson.notebook.cells:
         unknown = set(tags(cell)) - ALLOWED_TAGS
@@ -98,7 +98,7 @@ def cell_tags(lesson: Lesson) -> Found:
         yield "", "the solution copy has no teacher's notes"
 
 
-def opt_outs(lesson: Lesson) -> Found:
+def opt_outs(lesson: Lesson) -> Violations:
     """Fewer than a fifth of the code cells escape comparison, each with its reason."""
     chosen = [cell for cell in lesson.code if IGNORE_OUTPUT in tags(cell)]
     for cell in chosen:

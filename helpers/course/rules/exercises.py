@@ -10,7 +10,7 @@ from helpers.course.build import BEGINS, EXERCISE, STUB
 from helpers.course.exercises import Exercise, Result, find, registered, report
 from helpers.course.rules.lesson import Lesson
 
-Found = Iterator[tuple[str, str]]
+Violations = Iterator[tuple[str, str]]
 
 CHECK = re.compile(r"""\bcheck\(\s*["'](\d+\.\d+)["']""")
 FIELDS = ("- **Level:** ", "- **Minutes:** ", "- **Why it matters:** ")
@@ -22,7 +22,7 @@ def checked(cell: NotebookNode) -> list[str]:
     return CHECK.findall(cell.source)
 
 
-def well_formed(lesson: Lesson) -> Found:
+def well_formed(lesson: Lesson) -> Violations:
     """Every registered exercise is in the notebook once, with its heading, fields and hints, and no other is."""
     expected = [exercise for exercise in registered() if exercise.id.split(".")[0] == str(lesson.number)]
     names = [name for cell in lesson.code for name in checked(cell)]
@@ -36,7 +36,7 @@ def well_formed(lesson: Lesson) -> Found:
             yield cell.id, f"an exercise cell has the tag '{EXERCISE}' and a solution (or, for learners, a stub)"
 
 
-def _task(lesson: Lesson, exercise: Exercise) -> Found:
+def _task(lesson: Lesson, exercise: Exercise) -> Violations:
     """Check the Markdown of one exercise."""
     heading = f"### Exercise {exercise.id} · {exercise.title}"
     text = lesson.prose()
@@ -55,7 +55,7 @@ def _task(lesson: Lesson, exercise: Exercise) -> Found:
         yield "", f"exercise {exercise.id} has {hints} folded hints, expected {HINTS}"
 
 
-def outcomes(lesson: Lesson) -> Found:
+def outcomes(lesson: Lesson) -> Violations:
     """The stored output says "passed" for every exercise of a solution copy, "not attempted" for a learner's."""
     known = {exercise.id for exercise in registered()}
     for cell in lesson.code:

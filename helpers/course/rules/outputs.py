@@ -13,7 +13,7 @@ from helpers.course.refresh import NOTEBOOK_METADATA
 from helpers.course.rules.lesson import Lesson
 from helpers.course.widgets import WIDGET_VIEW
 
-Found = Iterator[tuple[str, str]]
+Violations = Iterator[tuple[str, str]]
 
 MACHINE_PATH = re.compile(r"/(?:home|Users|root|tmp|work|usr|opt|var|mnt)/|\b[A-Z]:\\|site-packages|\.venv")
 ADDRESS = re.compile(r"\bat 0x[0-9a-f]{6,}|id=\\*[\"']T_")
@@ -25,7 +25,7 @@ PNG_HEAD = 26
 PALETTE_TYPE = 3
 
 
-def executed_in_order(lesson: Lesson) -> Found:
+def executed_in_order(lesson: Lesson) -> Violations:
     """All code cells were executed once, from top to bottom, without an error."""
     counts = [cell.execution_count for cell in lesson.code]
     if counts != list(range(1, len(counts) + 1)):
@@ -35,7 +35,7 @@ def executed_in_order(lesson: Lesson) -> Found:
             yield cell.id, "the stored output is an error"
 
 
-def portable(lesson: Lesson) -> Found:
+def portable(lesson: Lesson) -> Violations:
     """No output holds a warning, a path of the machine, or an address in memory."""
     for cell in lesson.code:
         if any(output.output_type == "stream" and output.name == "stderr" for output in cell.outputs):
@@ -52,7 +52,7 @@ def _without_pictures(output: NotebookNode) -> dict[str, Any]:
     return {**output, "data": {kind: data for kind, data in output.get("data", {}).items() if "image/" not in kind}}
 
 
-def figures(lesson: Lesson) -> Found:
+def figures(lesson: Lesson) -> Violations:
     """Every figure is a PNG that any viewer shows, has alt text, counts on, and says below what to see."""
     numbers = []
     for index, cell in enumerate(lesson.notebook.cells):
@@ -67,7 +67,7 @@ def figures(lesson: Lesson) -> Found:
                 yield cell.id, "a picture inside HTML, which many viewers do not show"
             if "image/png" in data:
                 yield from ((cell.id, problem) for problem in _picture_problems(output, cell.outputs[place + 1 :]))
-                numbers += [int(found) for found in FIGURE.findall(data.get("text/plain", ""))]
+                numbers += [int(number) for number in FIGURE.findall(data.get("text/plain", ""))]
                 if not output.metadata.get(METADATA_KEY, {}).get("live") and not _explained(lesson, index):
                     yield cell.id, "no Markdown cell with '**What to see**' follows the figure"
     if numbers != list(range(1, len(numbers) + 1)):
@@ -100,7 +100,7 @@ def _explained(lesson: Lesson, index: int) -> bool:
     return bool(after) and after[0].cell_type == "markdown" and "**What to see**" in after[0].source
 
 
-def metadata(lesson: Lesson) -> Found:
+def metadata(lesson: Lesson) -> Violations:
     """Nothing volatile is stored: no versions, timing, or widget state; ids are there and unique."""
     if lesson.notebook.metadata != NOTEBOOK_METADATA:
         yield "", "the notebook's metadata was not written by refresh"

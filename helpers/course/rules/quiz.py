@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from helpers.course.rules.lesson import Lesson
 
-Found = Iterator[tuple[str, str]]
+Violations = Iterator[tuple[str, str]]
 
 QUESTION = re.compile(r"^\*\*(\d+)\. (.+?)\*\*$(.*?)(?=^\*\*\d+\. |\Z)", re.MULTILINE | re.DOTALL)
 OPTION = re.compile(r"<details><summary>([a-z])\. (.+?)</summary>\s+\*\*(Right|No)\.\*\* (.+?)\s+</details>", re.DOTALL)
@@ -49,15 +49,15 @@ def questions(lesson: Lesson) -> list[Question]:
     return result
 
 
-def quiz(lesson: Lesson) -> Found:
+def quiz(lesson: Lesson) -> Violations:
     """Each question folds three or four options, each with its reason; one is right, not always the same letter."""
-    found = questions(lesson)
-    if len(found) < LEAST_QUESTIONS or [question.number for question in found] != list(range(1, len(found) + 1)):
+    asked = questions(lesson)
+    if len(asked) < LEAST_QUESTIONS or [question.number for question in asked] != list(range(1, len(asked) + 1)):
         yield "", f"the quiz needs {LEAST_QUESTIONS} or more questions '**1. ...?**', numbered from 1"
-    for question in found:
+    for question in asked:
         for problem in _problems(question):
             yield "", f"quiz, question {question.number}: {problem}"
-    if len(found) > 1 and len({question.right for question in found}) == 1:
+    if len(asked) > 1 and len({question.right for question in asked}) == 1:
         yield "", "every right answer of the quiz has the same letter"
 
 
@@ -78,15 +78,15 @@ def _problems(question: Question) -> Iterator[str]:
 
 def balance(lessons: Iterable[Lesson]) -> Iterator[str]:
     """Over the course, a, b and c are right about equally often, and the right option is not mostly the longest."""
-    found = [question for lesson in lessons for question in questions(lesson) if len(question.right) == 1]
-    letters = Counter(question.letters[question.right[0]] for question in found)
+    asked = [question for lesson in lessons for question in questions(lesson) if len(question.right) == 1]
+    letters = Counter(question.letters[question.right[0]] for question in asked)
     for letter in "abc":
-        share = letters[letter] / max(1, len(found))
-        if found and not LEAST_SHARE <= share <= MOST_SHARE:
-            yield f"{letters[letter]} of {len(found)} right answers are ({letter}): between a fifth and a half may be"
-    longest = sum(_is_longest(question) for question in found)
-    if found and longest > MOST_SHARE * len(found):
-        yield f"the right answer is the longest option in {longest} of {len(found)} questions: at most half"
+        share = letters[letter] / max(1, len(asked))
+        if asked and not LEAST_SHARE <= share <= MOST_SHARE:
+            yield f"{letters[letter]} of {len(asked)} right answers are ({letter}): between a fifth and a half may be"
+    longest = sum(_is_longest(question) for question in asked)
+    if asked and longest > MOST_SHARE * len(asked):
+        yield f"the right answer is the longest option in {longest} of {len(asked)} questions: at most half"
 
 
 def _is_longest(question: Question) -> bool:

@@ -7,7 +7,7 @@ from helpers.course.build import LINK
 from helpers.course.refresh import exercise_minutes
 from helpers.course.rules.lesson import FENCE, Lesson
 
-Found = Iterator[tuple[str, str]]
+Violations = Iterator[tuple[str, str]]
 
 HEADER = {
     "Question": r".+\?$",
@@ -37,7 +37,7 @@ MARKUP = re.compile(r"^\s*(?:(?:[-*+]|\d+\.) +)?(?:\*\*[^*]+\*\*)?|<summary>[a-d
 NEXT_SENTENCE = re.compile(r"[.!?][\"')\]*_]*\s+[\"'(\[*_]*[A-Z]")
 
 
-def header(lesson: Lesson) -> Found:
+def header(lesson: Lesson) -> Violations:
     """The first cell has the title and all fields of the template."""
     first = lesson.notebook.cells[0]
     if not re.match(rf"# {lesson.number:02d} · \S", first.source):
@@ -50,7 +50,7 @@ def header(lesson: Lesson) -> Found:
             yield first.id, f"the header has no line '- **{name}:** ...', or its content is not as in the template"
 
 
-def sections(lesson: Lesson) -> Found:
+def sections(lesson: Lesson) -> Violations:
     """All sections of the template are there, once each and in order."""
     headings = re.findall(r"^## (.+?)\s*$", lesson.prose(), re.MULTILINE)
     present = [heading for heading in headings if heading in SECTIONS]
@@ -63,7 +63,7 @@ def sections(lesson: Lesson) -> Found:
         yield "", "section 'Further reading' names no DOI or arXiv id"
 
 
-def bookends(lesson: Lesson) -> Found:
+def bookends(lesson: Lesson) -> Violations:
     """Three to five objectives open the lesson, and as many lines close it."""
     objectives = NUMBERED.findall(lesson.section("Objectives"))
     recap = NUMBERED.findall(lesson.section("Recap"))
@@ -80,14 +80,14 @@ def words(lesson: Lesson) -> int:
     return len(re.findall(r"[^\W\d_][\w'’-]*", plain))
 
 
-def length(lesson: Lesson) -> Found:
+def length(lesson: Lesson) -> Violations:
     """A lesson has 900 to 2,500 words."""
     count = words(lesson)
     if not LEAST_WORDS <= count <= MOST_WORDS:
         yield "", f"{count} words, allowed {LEAST_WORDS} to {MOST_WORDS}"
 
 
-def one_sentence_per_line(lesson: Lesson) -> Found:
+def one_sentence_per_line(lesson: Lesson) -> Violations:
     """Every sentence starts on a line of its own, so that differences between versions can be read."""
     references = lesson.section("Further reading")
     for cell in lesson.markdown:
@@ -98,7 +98,7 @@ def one_sentence_per_line(lesson: Lesson) -> Found:
                 yield cell.id, f"two sentences on one line: {line.strip()[:60]}"
 
 
-def plain_markdown(lesson: Lesson) -> Found:
+def plain_markdown(lesson: Lesson) -> Violations:
     """Only what both JupyterLab and GitHub render: no admonitions, few HTML tags, folds with an empty line inside."""
     for cell in lesson.markdown:
         source = FENCE.sub("", cell.source)
@@ -117,7 +117,7 @@ def plain_markdown(lesson: Lesson) -> Found:
             yield cell.id, "an image has no alt text"
 
 
-def links(lesson: Lesson) -> Found:
+def links(lesson: Lesson) -> Violations:
     """Every relative link leads to a file that exists."""
     for cell in lesson.notebook.cells:
         if cell.cell_type != "markdown":

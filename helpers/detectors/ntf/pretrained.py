@@ -265,8 +265,8 @@ class PretrainedTraceDetector(Detector):
     @torch.no_grad()
     def _standardise(self, maps: Tensor, teacher: TraceEncoder) -> None:
         """Centre and scale the parts by their values on crops of training photographs."""
-        found = torch.cat([self._parts(part, teacher) for part in batches(maps, 64)])
-        self.centre, self.spread = found.mean(dim=0).clone(), found.std(dim=0).clone() + 1e-3
+        parts = torch.cat([self._parts(part, teacher) for part in batches(maps, 64)])
+        self.centre, self.spread = parts.mean(dim=0).clone(), parts.std(dim=0).clone() + 1e-3
 
     def _parts(self, maps: Tensor, teacher: TraceEncoder | None) -> Tensor:
         """Maps (n, 24, h, w) -> head, distance after stage 2, linear model, distance after stage 1 (or 0): (n, 4)."""

@@ -137,18 +137,18 @@ def layer_table(encoder: TraceEncoder, img: Tensor) -> pd.DataFrame:
     encoder.eval()
     body = encoder.backbone.body
     assert isinstance(body, TraceNet)
-    found, values = [], encoder.backbone.view(img[None])
-    found.append(("six high-pass filters", values, 0))
+    layers, values = [], encoder.backbone.view(img[None])
+    layers.append(("six high-pass filters", values, 0))
     for number, first in enumerate(range(0, len(body.layers), 3), start=1):
         layer = body.layers[first : first + 3]
         values = layer(values)
-        found.append((f"convolution {number}", values, _weights(layer)))
+        layers.append((f"convolution {number}", values, _weights(layer)))
     features = encoder.backbone(img[None])
-    found.append(("mean and deviation of each channel", features, 0))
+    layers.append(("mean and deviation of each channel", features, 0))
     for name in ("homogeneous", "heterogeneous"):
         head = getattr(encoder, name)
-        found.append((f"{name} head", head(features), _weights(head)))
-    rows = [{"step": step, "shape": tuple(made.shape[1:]), "weights": weights} for step, made, weights in found]
+        layers.append((f"{name} head", head(features), _weights(head)))
+    rows = [{"step": step, "shape": tuple(made.shape[1:]), "weights": weights} for step, made, weights in layers]
     return pd.DataFrame(rows).set_index("step")
 
 

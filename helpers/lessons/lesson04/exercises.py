@@ -246,12 +246,12 @@ def _by_entries(similarity: Tensor, targets: Tensor, temperature: float) -> Tens
 
 def _entry_by_entry(similarity: Tensor, targets: Tensor, temperature: float) -> Tensor:
     """A right answer in loops."""
-    found = torch.zeros_like(similarity)
+    filled = torch.zeros_like(similarity)
     for row in range(len(similarity)):
         powers = [float((value / temperature).exp()) for value in similarity[row]]
         for column, power in enumerate(powers):
-            found[row, column] = (power / sum(powers) - float(targets[row, column])) / temperature
-    return found / len(similarity)
+            filled[row, column] = (power / sum(powers) - float(targets[row, column])) / temperature
+    return filled / len(similarity)
 
 
 def _with_logsumexp(similarity: Tensor, targets: Tensor, temperature: float) -> Tensor:
@@ -343,10 +343,10 @@ def _sums_to_one(attempt: Function) -> str | None:
 
 
 def _targets_then_mask(attempt: Function) -> str | None:
-    found = attempt(*_labels())
-    if not isinstance(found, tuple | list) or len(found) != 2:
-        return f"expected targets and mask, got {type(found).__name__}"
-    kinds = [str(torch.as_tensor(part).dtype).removeprefix("torch.") for part in found]
+    targets = attempt(*_labels())
+    if not isinstance(targets, tuple | list) or len(targets) != 2:
+        return f"expected targets and mask, got {type(targets).__name__}"
+    kinds = [str(torch.as_tensor(part).dtype).removeprefix("torch.") for part in targets]
     return None if kinds[1] == "bool" else f"the first holds {kinds[0]}, the second {kinds[1]}"
 
 

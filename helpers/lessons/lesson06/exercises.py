@@ -207,8 +207,8 @@ def _by_counts(labels: Labels, logits: Numbers) -> float:
 
 
 def _minimum(loss: Callable[[float], float]) -> float:
-    found = minimize_scalar(loss, bounds=(-3, 3), method="bounded", options={"xatol": 1e-9})
-    return float(np.exp(found.x))
+    optimum = minimize_scalar(loss, bounds=(-3, 3), method="bounded", options={"xatol": 1e-9})
+    return float(np.exp(optimum.x))
 
 
 def _labels_as_signs(labels: Labels, logits: Numbers) -> float:

@@ -354,21 +354,21 @@ def _grey_noise(images: Mapping[str, Image], sigma: float, seed: int) -> Noise:
 
 
 def _one_sided(images: Mapping[str, Image], sigma: float, seed: int) -> Noise:
-    found = {}
+    p_values = {}
     for name, img in images.items():
         drawn = torch.rand(img.shape, generator=torch.Generator().manual_seed(derive_seed(seed, name)))
-        found[name] = (img + sigma * drawn).round().clamp(0, 255).to(torch.uint8)
-    return found
+        p_values[name] = (img + sigma * drawn).round().clamp(0, 255).to(torch.uint8)
+    return p_values
 
 
 def _with_numpy(images: Mapping[str, Image], sigma: float, seed: int) -> Noise:
     """A right answer with NumPy's generator."""
-    found = {}
+    p_values = {}
     for name, img in images.items():
         rng = np.random.default_rng(derive_seed(seed, name))
         changed = img.numpy() + rng.normal(0, sigma, tuple(img.shape))
-        found[name] = torch.from_numpy(np.clip(np.rint(changed), 0, 255).astype(np.uint8))
-    return found
+        p_values[name] = torch.from_numpy(np.clip(np.rint(changed), 0, 255).astype(np.uint8))
+    return p_values
 
 
 def _by_checksum(images: Mapping[str, Image], sigma: float, seed: int) -> Noise:

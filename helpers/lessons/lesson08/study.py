@@ -186,20 +186,20 @@ def layer_work(network: nn.Module, inputs: Tensor) -> list[LayerWork]:
         network: It stays as it is: a copy in training mode is counted, for scoring folds layers together.
         inputs: What it takes, for one image.
     """
-    found: list[LayerWork] = []
+    layers: list[LayerWork] = []
 
     def count(module: nn.Module, taken: tuple[Tensor, ...], made: Tensor) -> None:
         assert isinstance(module, nn.Conv2d)
         flops = 2 * made.numel() * module.weight[0].numel()
         moved = FLOAT_BYTES * (taken[0].numel() + made.numel() + module.weight.numel())
-        found.append(LayerWork(f"convolution {len(found) + 1}", float(flops), float(moved)))
+        layers.append(LayerWork(f"convolution {len(layers) + 1}", float(flops), float(moved)))
 
     counted = copy.deepcopy(network).train()
     for part in counted.modules():
         if isinstance(part, nn.Conv2d):
             part.register_forward_hook(count)
     counted(inputs)
-    return found
+    return layers
 
 
 def shares(seconds: Mapping[str, float], file: str) -> dict[str, float]:
