@@ -28,8 +28,8 @@ from helpers.data.tables import ManifestError
 __all__ = [
     "EXPECTED",
     "SPLIT_FOLDERS",
-    "Listing",
     "LeftOut",
+    "Listing",
     "Place",
     "find_images",
     "read_layout",
