@@ -15,7 +15,7 @@ from command import run
 from loopback import Server, serve
 from PIL import Image as PillowImage
 
-from helpers.data.catalog import benchmark, downloads, entries
+from helpers.data.catalog import benchmark, downloads, entries, weights
 from helpers.data.catalog.downloads import DownloadError, OfflineError, fetch
 from helpers.data.manifest import ManifestError, read_manifest, verify
 
@@ -298,3 +298,68 @@ def test_a_hub_that_fails_is_one_line(tmp_path: Path, monkeypatch: pytest.Monkey
     with pytest.raises(DownloadError, match="hub:a/b: no such repository") as caught:
         downloads.fetch_hub("a/b", tmp_path)
     assert "\n" not in str(caught.value)
+
+
+# Weights
+
+
+@pytest.fixture
+def small_weights(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
+    """Autoencoders with fresh weights, at their place in the catalogue."""
+    import torch
+    from safetensors.torch import save
+
+    from helpers.pixels.autoencoders import TinyAutoencoder
+
+    torch.manual_seed(0)
+    network, files = TinyAutoencoder(latent=4), {}
+    for part in ("encoder", "decoder"):
+        files[f"taesd_{part}.safetensors"] = save(getattr(network, part).state_dict())
+    sums = {name: sha256(data) for name, data in files.items()}
+    monkeypatch.setitem(weights.WEIGHTS, "autoencoders", weights.WeightFiles("who/nets/c0ffee/vae", sums, 10_000_000))
+    monkeypatch.setenv("NATURAL_TRACES_DATA", str(tmp_path / "sets"))
+    server.files = {f"/who/nets/c0ffee/vae/{name}": data for name, data in files.items()}
+    return files
+
+
+def test_weights_by_the_command_and_by_their_name(
+    server: Server, small_weights: dict[str, bytes], tmp_path: Path
+) -> None:
+    from helpers.pixels.autoencoders import load_autoencoder
+
+    with pytest.raises(ManifestError, match="data get autoencoders"):
+        weights.weights_folder("autoencoders")
+    server.faults["/who/nets/c0ffee/vae/taesd_decoder.safetensors"] = ["truncate"]
+    done = run("data", "get", "autoencoders", "--mirror", server.url, "--json")
+    assert done.exit_code == 0, done.stderr
+    assert json.loads(done.stdout)["files"] == 2
+    assert "MIT" in done.stderr
+    folder = weights.weights_folder("autoencoders")
+    assert folder == tmp_path / "sets" / "autoencoders"
+    assert load_autoencoder(folder, "taesd").decoder[1].in_channels == 4
+    assert run("data", "verify", "autoencoders").exit_code == 0
+    asked = sum(server.asked.values())
+    assert run("data", "get", "autoencoders", "--mirror", server.url).exit_code == 0
+    assert sum(server.asked.values()) == asked
+    (folder / "taesd_encoder.safetensors").write_bytes(b"damaged since")
+    done = run("data", "verify", "autoencoders")
+    assert done.exit_code == 2
+    assert "hash" in done.stdout
+    assert {row["name"]: row["here"] for row in json.loads(run("data", "list", "--json").stdout)}["autoencoders"]
+    assert weights.weights_folder(str(folder)) == folder
+
+
+def test_weights_that_are_gone_are_one_line(server: Server, small_weights: dict[str, bytes], tmp_path: Path) -> None:
+    server.files.clear()
+    done = run("data", "get", "autoencoders", "--mirror", server.url)
+    assert done.exit_code == 2
+    assert "answers 404" in done.stderr
+    assert not list((tmp_path / "sets").rglob("*.safetensors"))
+
+
+def test_known_weights_are_those_of_the_known_autoencoders() -> None:
+    from helpers.pixels.autoencoders import NAMES
+
+    files = weights.WEIGHTS["autoencoders"].sha256
+    assert set(files) == {f"{name}_{part}.safetensors" for name in NAMES for part in ("encoder", "decoder")}
+    assert all(len(digest) == 64 for digest in files.values())

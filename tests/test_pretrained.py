@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from helpers.data.image_set import ImageSet, TrainingDataError
+from helpers.data.manifest import ManifestError
 from helpers.detectors.config import DetectorError
 from helpers.detectors.features import FeatureError, FeatureNet, _network, imagenet_weights
 from helpers.detectors.ntf.pretrained import PretrainedTraceDetector, training_pool
@@ -280,3 +281,11 @@ def test_a_holdout_judges_what_it_left_out_and_calibrates(
 def test_a_few_photographs_are_too_few(trained: PretrainedTraceDetector) -> None:
     with pytest.raises(DetectorError, match="too few"):
         calibrate_on_photographs(trained, [0.0, 1.0])
+
+
+def test_decoders_may_be_named_as_the_catalogue_does(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NATURAL_TRACES_DATA", str(tmp_path))
+    with pytest.raises(ManifestError, match="data get autoencoders"):
+        training_pool(pictures(8), config(weights, decoders="autoencoders"))

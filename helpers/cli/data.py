@@ -51,7 +51,7 @@ def get(
     name: Name,
     where: Where = None,
     workers: Annotated[int, typer.Option(min=1, max=64, help="Files at a time.")] = 8,
-    mirror: Annotated[str, typer.Option(help="Address instead of raw.githubusercontent.com, for the benchmark.")] = "",
+    mirror: Annotated[str, typer.Option(help="Address instead of raw.githubusercontent.com.")] = "",
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of a data set of the Hub.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -63,6 +63,13 @@ def get(
     entry = find_entry(name)
     if entry.way == "rebuild":
         _get_benchmark(where or [], workers, mirror, as_json)
+    elif entry.way == "files":
+        from helpers.data.catalog.benchmark import GITHUB
+        from helpers.data.catalog.weights import get_weights
+
+        files = get_weights(name, _folder(entry), home=mirror.rstrip("/") or GITHUB, workers=workers)
+        tell(f"licence: {entry.licence}")
+        _say({"folder": str(_folder(entry)), "files": len(files)}, as_json)
     elif entry.way == "hub":
         folder = fetch_hub(entry.hub, _folder(entry), revision=revision, workers=workers)
         tell(f"licence: {entry.licence}; its content was not verified by this project")
@@ -102,13 +109,19 @@ def _get_benchmark(where: list[str], workers: int, mirror: str, as_json: bool) -
 def verify(name: Name, as_json: AsJson = False) -> None:
     """Check every file of a data set on this machine; exit status 2 if anything is wrong."""
     from helpers.data import catalog
+    from helpers.data.catalog.entries import find_entry
+    from helpers.data.catalog.weights import WEIGHTS, verify_weights
     from helpers.data.manifest import problems_as_records
     from helpers.data.manifest import verify as verify_files
 
-    df, root = catalog.load(name)
-    problems = problems_as_records(verify_files(df, root))
-    _say({"images": len(df), "problems": problems if as_json else len(problems)}, as_json)
-    for problem in [] if as_json else problems[:20]:
+    if name in WEIGHTS:
+        counted, problems = {"files": len(WEIGHTS[name].sha256)}, verify_weights(name, _folder(find_entry(name)))
+    else:
+        df, root = catalog.load(name)
+        counted, problems = {"images": len(df)}, verify_files(df, root)
+    records = problems_as_records(problems)
+    _say({**counted, "problems": records if as_json else len(records)}, as_json)
+    for problem in [] if as_json else records[:20]:
         typer.echo(f"{problem['kind']:<12}{printable(problem['path'])}: {problem['detail']}")
     if problems:
         raise typer.Exit(Status.FAILED)

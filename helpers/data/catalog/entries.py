@@ -8,6 +8,8 @@ have not found a statement.
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from helpers.data.catalog.benchmark import GITHUB
+from helpers.data.catalog.weights import WEIGHTS
 from helpers.data.manifest import ManifestError
 
 __all__ = ["ENTRIES", "Entry", "find_entry"]
@@ -24,7 +26,7 @@ class Entry:
         licence: Terms as its authors state them.
         citation: Where it is described.
         home: Where it lies.
-        way: How it is had: "package", "checkout", "rebuild", "hub" or "by hand".
+        way: How it is had: "package", "checkout", "rebuild", "files", "hub" or "by hand".
         verified: What this project has checked itself; "no" where nothing.
         hub: Its name on the Hub; empty if it is not there.
     """
@@ -67,6 +69,12 @@ ENTRIES: dict[str, Entry] = {
             "benchmark", "7,629 tiles of real photographs and of real, named generators, matched in format and size",
             "0.3 GB, from 6,679 originals", "per file, many not stated: research only", "data/catalog/benchmark.csv.xz",
             "public repositories on GitHub", "rebuild", _CARRIED,
+        ),
+        Entry(
+            "autoencoders", "weights of taesd, taesd3 and taef1, small autoencoders of Stable Diffusion and FLUX",
+            "15 MB, 6 files", "MIT", "https://github.com/madebyollin/taesd",
+            f"{GITHUB}/{WEIGHTS['autoencoders'].home}",
+            "files", "SHA-256 of every file; not yet fetched from GitHub by us",
         ),
         Entry(
             "forensynths", "ProGAN for training and 13 generators for testing (CNNDetection)",

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from pydantic import Field, field_validator
 from torch import Tensor, nn
 
+from helpers.data.catalog.weights import weights_folder
 from helpers.data.image_set import ImageSet
 from helpers.data.places import cache_dir
 from helpers.data.seeds import item_generator
@@ -68,7 +69,8 @@ class PretrainedConfig(LoopConfig):
 
     Attributes:
         weights: Where the network's first weights come from: "package", "hub", or a file.
-        decoders: Folder with weights of the autoencoders; "" for none, as where they were never fetched.
+        decoders: Folder with weights of the autoencoders, or "autoencoders" where `natural-traces data get
+            autoencoders` has fetched them; "" for none.
         autoencoders: Those that redraw training photographs.
         half_copies: Redraw in bfloat16: four times as fast where the processor has instructions for it.
         copies: Share of the generated half of a batch that is copies of photographs.
@@ -140,7 +142,9 @@ def training_pool(train: ImageSet, config: PretrainedConfig, *, progress: Any = 
     place = cache_dir() / "pools"
     redraw = None
     if config.decoders:
-        redraw = Redrawer(Path(config.decoders), config.autoencoders, place / "copies", half=config.half_copies)
+        redraw = Redrawer(
+            weights_folder(config.decoders), config.autoencoders, place / "copies", half=config.half_copies
+        )
     told = progress or (lambda done, of: None)
     return build_pool(train, lower, config.plan, place, redraw=redraw, mark=mark, progress=told)
 
