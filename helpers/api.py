@@ -65,21 +65,23 @@ def detector_folder(which: str | Path | None = None) -> Path:
     )
 
 
-def load_detector(which: str | Path | None = None, *, device: str | None = None) -> Detector:
+def load_detector(which: str | Path | None = None, *, device: str | None = None, setting: str = "default") -> Detector:
     """Load a trained detector, ready to score.
 
     Args:
         which: Folder that `train` wrote; or name of a shipped detector; None for the one that is used by default.
         device: Such as "cpu", "cuda", "cuda:1" or "mps"; "auto" for a GPU if there is one; None for the processor.
+        setting: "default", or "fast": fewer windows of a large image, see `DetectorConfig.fast_windows`.
 
     Returns:
         The detector.
 
     Raises:
-        DetectorError: There is no such detector, or no such device.
+        DetectorError: There is no such detector, device or setting.
         StorageError: The weights are unsound.
     """
     detector = registry.load_detector(detector_folder(which))
+    detector.config = detector.config.at(setting)
     return detector if device is None else detector.to(find_device(device))
 
 

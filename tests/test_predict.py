@@ -141,3 +141,16 @@ def test_what_cannot_be_loaded_is_said_in_one_line(tmp_path: Path) -> None:
         helpers.load_detector("zoo", device="warp")
     with pytest.raises(AttributeError, match="no attribute 'unicorn'"):
         helpers.unicorn  # noqa: B018
+
+
+def test_the_fast_setting_looks_through_fewer_windows() -> None:
+    import helpers
+
+    generator = torch.Generator().manual_seed(3)
+    img = torch.randint(0, 256, (3, 700, 900), generator=generator, dtype=torch.uint8)
+    chosen, fast = helpers.load_detector(), helpers.load_detector(setting="fast")
+    assert [len(judge.views(img)) for judge in (chosen, fast)] == [8, 2]
+    tile = img[:, :240, :240]
+    assert fast.score([tile]).tolist() == chosen.score([tile]).tolist()
+    with pytest.raises(DetectorError, match="slow: no such setting"):
+        helpers.load_detector(setting="slow")

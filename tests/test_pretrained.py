@@ -273,9 +273,18 @@ def test_a_holdout_judges_what_it_left_out_and_calibrates(
     real = table[table["label"] == "real"]["all"]
     assert trained.conformal is not None
     assert np.mean(real >= trained.threshold) <= 0.1
+    for _, part in table[table["label"] == "real"].groupby("history"):  # the level holds for each history by itself
+        assert np.mean(part["all"] >= trained.threshold) <= 0.15
+    chosen_threshold = trained.threshold
+    assert chosen_threshold == max(_threshold(trained, part) for _, part in table.groupby("history"))
     photographs = np.linspace(0, 1, 40)
     calibrate_on_photographs(trained, photographs)
     assert np.mean(photographs >= trained.threshold) <= 0.05
+
+
+def _threshold(trained: PretrainedTraceDetector, table: pd.DataFrame) -> float:
+    calibrate_on_held_out(trained, table.drop(columns="history"))
+    return trained.threshold
 
 
 def test_a_few_photographs_are_too_few(trained: PretrainedTraceDetector) -> None:

@@ -40,7 +40,7 @@ BAD = ("cut.png", "empty.jpg", "small.png", "text.png")
 @pytest.fixture(autouse=True)
 def judge(monkeypatch: pytest.MonkeyPatch) -> Brightness:
     one = Brightness(DetectorConfig(window=48))
-    monkeypatch.setattr(api, "load_detector", lambda which, device: one)
+    monkeypatch.setattr(api, "load_detector", lambda which, device, setting: one)
     return one
 
 
@@ -204,7 +204,7 @@ class Judge:
             time.sleep(0.01)
             yield Prediction(path, 1.0, 0.7, "generated", None)
 
-api.load_detector = lambda which, device: Judge()
+api.load_detector = lambda which, device, setting: Judge()
 cli.main(["score", *sys.argv[1:]])
 """
 

@@ -70,6 +70,9 @@ class RowsError(NaturalTracesError):
 def score(
     paths: Annotated[list[str], typer.Argument(help="Files, folders, patterns; - for a list on standard input.")],
     detector: DetectorName = None,
+    setting: Annotated[
+        str, typer.Option(help="default, or fast: fewer windows of a large picture; less sure, several times as fast.")
+    ] = "default",
     device: Device = "auto",
     batch: BatchSize = None,
     workers: Workers = None,
@@ -98,7 +101,7 @@ def score(
         if out is not None:
             stack.enter_context(only_writer(out))
         finished = _read_rows(out, form) if out is not None and resume and out.exists() else []
-        judge = _load(detector, device)
+        judge = _load(detector, device, setting)
         _check_same(judge, finished)
         write = _writer(form, out, finished, stack)
         known = {row.path for row in finished}
@@ -113,10 +116,10 @@ def score(
         raise typer.Exit(Status.FAILED)
 
 
-def _load(which: str | None, device: str) -> "Detector":
+def _load(which: str | None, device: str, setting: str) -> "Detector":
     from helpers.api import load_detector
 
-    return load_detector(which, device=device)
+    return load_detector(which, device=device, setting=setting)
 
 
 def _named(paths: Sequence[str]) -> Iterator[str]:

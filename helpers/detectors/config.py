@@ -23,6 +23,7 @@ from helpers.errors import NaturalTracesError
 from helpers.training import FitConfig
 
 __all__ = [
+    "SETTINGS",
     "SMALLEST",
     "CropConfig",
     "DetectorConfig",
@@ -34,6 +35,8 @@ __all__ = [
     "read_values",
 ]
 
+SETTINGS = ("default", "fast")
+"""How a detector can be used: with all its windows, or with few."""
 SMALLEST = 32
 """Shortest side of an image that can be scored, in pixels."""
 
@@ -51,6 +54,7 @@ class DetectorConfig(BaseModel):
     Attributes:
         window: Side of a scoring window in pixels.
         windows: Most windows of one image; two see a large image twice as fast as four.
+        fast_windows: The same in the setting "fast"; at most `windows`.
         seed: Seed of weights, crops and order.
     """
 
@@ -58,12 +62,26 @@ class DetectorConfig(BaseModel):
 
     kind: ClassVar[str] = ""
     """Name of the detector that is made of these settings; its class fills it in."""
-    not_trained: ClassVar[frozenset[str]] = frozenset({"window", "windows"})
+    not_trained: ClassVar[frozenset[str]] = frozenset({"window", "windows", "fast_windows"})
     """Settings that training does not depend on: they may differ when a run is continued."""
 
     window: int = Field(default=240, ge=SMALLEST)
     windows: int = Field(default=2, ge=1, le=8)
+    fast_windows: int = Field(default=2, ge=1, le=8)
     seed: int = Field(default=0, ge=0)
+
+    def at(self, setting: str) -> Self:
+        """Return the configuration for a setting.
+
+        Args:
+            setting: "default", or "fast" with fewer windows of a large image.
+
+        Raises:
+            DetectorError: There is no such setting.
+        """
+        if setting not in SETTINGS:
+            raise DetectorError(f"{setting}: no such setting (known: {', '.join(SETTINGS)})")
+        return self if setting == "default" else self.changed(windows=min(self.windows, self.fast_windows))
 
     @property
     def training_side(self) -> int:

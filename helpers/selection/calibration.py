@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from helpers.data.manifest import LABELS
 from helpers.detectors.base import Detector
@@ -32,12 +32,19 @@ def calibrate_on_held_out(detector: Detector, table: pd.DataFrame, *, level: flo
     score = str(getattr(detector.config, "score", ""))
     if score not in table:
         raise DetectorError(f"the table of the hold-out has no scores called {score!r}")
-    labels = table["label"].map(LABELS.index).to_numpy(np.int64)
-    scores = table[score].to_numpy(np.float64)
-    groups = list(table["generator"].astype(str) + "\0" + table["source"].astype(str))
-    detector.conformal = fit_conformal(labels, scores, groups, level_real=level)
+    parts = [table] if "history" not in table else [part for _, part in table.groupby("history")]
+    fitted = [fit_conformal(_labels(part), part[score], _groups(part), level_real=level) for part in parts]
+    detector.conformal = max(fitted, key=lambda one: one.threshold)
     detector.threshold = detector.conformal.threshold
-    detector.calibration = fit_platt(labels, scores)
+    detector.calibration = fit_platt(_labels(table), table[score])
+
+
+def _labels(table: pd.DataFrame) -> NDArray[np.int64]:
+    return table["label"].map(LABELS.index).to_numpy(np.int64)
+
+
+def _groups(table: pd.DataFrame) -> list[str]:
+    return list(table["generator"].astype(str) + "\0" + table["source"].astype(str))
 
 
 def calibrate_on_photographs(detector: Detector, scores: ArrayLike, sources: Sequence[str] | None = None) -> None:
