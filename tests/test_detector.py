@@ -10,7 +10,17 @@ from tiny_images import in_memory, made_up, noise_photograph
 
 from helpers.data.image_set import ImageSet
 from helpers.data.images import ImageError, encode_png, luminance
-from helpers.detectors.base import BATCH, CARD, CARD_VERSION, WEIGHTS, WINDOWS, Detector, batch_sizes, windows
+from helpers.detectors.base import (
+    BATCH,
+    CARD,
+    CARD_VERSION,
+    WEIGHTS,
+    WINDOWS,
+    Detector,
+    batch_sizes,
+    licences_of,
+    windows,
+)
 from helpers.detectors.config import CropConfig, DetectorError
 from helpers.detectors.ntf.detector import NaturalTraceConfig
 from helpers.detectors.ntf.stage1 import TraceTerms
@@ -164,6 +174,13 @@ def test_threshold_and_calibration_are_those_of_the_validation_images(tmp_path: 
     assert detector.history["generators"] == ["checkers"]
     assert detector.history["sources"] == ["elsewhere", "here", "there"]
     assert (detector.history["real"], detector.history["fake"], detector.history["validation_images"]) == (16, 16, 32)
+    assert "licences" not in detector.history  # the manifest names none
+
+
+def test_a_card_counts_the_licences_of_what_it_learnt_from() -> None:
+    named = made_up().manifest.assign(licence="")
+    named.loc[:4, "licence"] = "CC0-1.0"
+    assert licences_of(named) == {"CC0-1.0": 5, "not stated": len(named) - 5}
 
 
 def test_other_test_images_change_neither_threshold_nor_calibration(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -196,8 +197,14 @@ class Detector(nn.Module, ABC):
             "fake": int((known["label"] == "fake").sum()),
             "validation_images": len(val),
             "validation_auc": round(val_auc, 4),
+            **({"licences": licences_of(known)} if "licence" in known else {}),
+            **self.first_weights(),
         }
         return val_auc
+
+    def first_weights(self) -> dict[str, str]:
+        """Say for the card where weights came from that training started from, under which licence."""
+        return {}
 
     def calibrate(self, val: ImageSet) -> NDArray[np.float64]:
         """Fix threshold and calibration on validation images; return their scores.
@@ -335,6 +342,12 @@ class Detector(nn.Module, ABC):
         }
         save_weights(self, folder / WEIGHTS, metadata={"detector": self.name}, half=True)
         write_atomic(folder / CARD, (json.dumps(card, indent=2) + "\n").encode())
+
+
+def licences_of(manifest: pd.DataFrame) -> dict[str, int]:
+    """Count the images under each licence that a manifest names, for the card."""
+    counts = manifest["licence"].astype(str).replace("", "not stated").value_counts()
+    return {str(name): int(count) for name, count in sorted(counts.items())}
 
 
 def _flat(run: Mapping[str, Any]) -> dict[str, Any]:

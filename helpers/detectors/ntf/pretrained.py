@@ -252,6 +252,15 @@ class PretrainedTraceDetector(Detector):
         chosen = own[torch.randperm(len(own), generator=generator)[:STANDARD_CROPS].numpy()]
         return pool.maps[chosen].float()
 
+    def first_weights(self) -> dict[str, str]:
+        """Name backbone and decoders."""
+        backbone = (
+            "EfficientNet-Lite0 trained on ImageNet-1k, Apache-2.0; photographs of ImageNet, "
+            "those of a test set too, may be among what it learnt from"
+        )
+        decoders = f"{', '.join(self.config.autoencoders)} (MIT), whose copies of photographs training saw"
+        return {"backbone": backbone, **({"decoders": decoders} if self.config.decoders else {})}
+
     def _fit_stage1(
         self, teacher: TraceEncoder, pool: MapPool, out: Path, allowed: NDArray[np.bool_] | None
     ) -> TraceEncoder:
