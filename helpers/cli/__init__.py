@@ -54,7 +54,7 @@ READ_PICTURES = (_IMAGES, _DETECTORS)
 COMMANDS: dict[str, Entry] = {
     "score": Entry(_IMAGES, "Score pictures: photograph or generated?"),
     "manifest": Entry(_IMAGES, "Make, check and split manifests."),
-    "data": Entry(_IMAGES, "List, get and verify data sets."),
+    "data": Entry(_IMAGES, "List, get, verify and shard data sets."),
     "audit": Entry(_IMAGES, "Measure what format, size, tables and metadata of a set give away."),
     "statistics": Entry(_IMAGES, "Print the natural-image statistics of the embedded pictures."),
     "zoo": Entry(_IMAGES, "Train, sample and verify the generator zoo."),

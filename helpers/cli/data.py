@@ -1,4 +1,4 @@
-"""`natural-traces data`: which data sets there are, on which terms, and how to get them."""
+"""`natural-traces data`: which data sets there are, on which terms, and how to get them or to lay them out."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -6,7 +6,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from helpers.cli import Status
-from helpers.cli.common import AsJson, Where, group, print_json, print_rows, tell
+from helpers.cli.common import (
+    AsJson,
+    ManifestName,
+    OnError,
+    Root,
+    Seed,
+    WhenRefused,
+    Where,
+    group,
+    kept_on_interrupt,
+    print_json,
+    print_rows,
+    readable_rows,
+    tell,
+    tell_refused,
+)
 from helpers.errors import printable
 
 if TYPE_CHECKING:
@@ -14,7 +29,7 @@ if TYPE_CHECKING:
 
     from helpers.data.catalog.entries import Entry
 
-app = group("List, get and verify data sets.")
+app = group("List, get, verify and shard data sets.")
 
 Name = Annotated[str, typer.Argument(help="Name in the catalogue, or hub:OWNER/NAME for any data set of the Hub.")]
 
@@ -125,6 +140,41 @@ def verify(name: Name, as_json: AsJson = False) -> None:
         typer.echo(f"{problem['kind']:<12}{printable(problem['path'])}: {problem['detail']}")
     if problems:
         raise typer.Exit(Status.FAILED)
+
+
+@app.command()
+def shard(
+    manifest: ManifestName,
+    out: Annotated[Path, typer.Option(help="Folder of the shards.")],
+    root: Root = None,
+    where: Where = None,
+    rows: Annotated[int, typer.Option(min=1, help="Images of a shard.")] = 1024,
+    seed: Seed = 0,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Files that are read at a time.")] = 2,
+    on_error: WhenRefused = OnError.STOP,
+    as_json: AsJson = False,
+) -> None:
+    """Write a manifest and its images as sharded Parquet, which other commands take in its place.
+
+    Shards that are there already are kept, so a second call does the rest.
+    """
+    from tqdm import tqdm
+
+    from helpers.data.select import load_rows
+    from helpers.data.shards import plan_shards, write_shards
+
+    df, place = load_rows(manifest, root, where)
+    df, refused = readable_rows(df, place, on_error)
+    total = len(plan_shards(df, rows, seed))
+
+    def progress(parts: "Iterable[Any]") -> "Iterable[Any]":
+        return tqdm(parts, total=total, unit="shard", disable=None, leave=False)
+
+    with kept_on_interrupt(f"{out} keeps the shards that are whole; the same command goes on from there"):
+        files = write_shards(df, place, out, rows=rows, seed=seed, workers=workers, progress=progress)
+    size = sum(file.stat().st_size for file in files)
+    _say({"folder": str(out), "shards": len(files), "images": len(df), "bytes": size}, as_json)
+    tell_refused(refused)
 
 
 @app.command()

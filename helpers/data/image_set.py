@@ -1,6 +1,7 @@
 """The rows of a manifest with their pixels."""
 
 import hashlib
+import re
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ import pandas as pd
 
 from helpers.data.images import Image, read_bytes, read_image
 from helpers.data.manifest import LABELS, resolve
+from helpers.data.parquet import SUFFIX
 from helpers.errors import NaturalTracesError
 
 __all__ = ["KEPT_BYTES", "ImageSet", "Pictures", "PixelCache", "TrainingDataError"]
@@ -108,6 +110,13 @@ class ImageSet:
         """Keep some rows, by their numbers; decoded files stay shared."""
         pixels = {new: self._pixels[old] for new, old in enumerate(rows.tolist()) if old in self._pixels}
         return ImageSet(self.manifest.iloc[rows].reset_index(drop=True), self.root, pixels, self.cache)
+
+    def blocks(self) -> list[np.ndarray]:
+        """List the rows that lie together: those of each Parquet file, or all where images are files of their own."""
+        inside = self.manifest["path"].astype(str).str.extract(rf"^(.*?{re.escape(SUFFIX)})/")[0]
+        if self._pixels or inside.isna().any():
+            return [np.arange(len(self))]
+        return [np.flatnonzero((inside == name).to_numpy()) for name in sorted(inside.unique())]
 
     @property
     def labels(self) -> np.ndarray:

@@ -38,6 +38,7 @@ from PIL import Image as PillowImage
 from torch import Tensor
 
 from helpers.data.opening import FORMATS, MAX_MEGAPIXELS, ImageError, opened
+from helpers.data.parquet import container_of, read_member
 
 __all__ = [
     "FORMATS",
@@ -136,7 +137,7 @@ def read_bytes(path: str | Path) -> bytes:
     """Return a file's bytes.
 
     Args:
-        path: The file.
+        path: The file; `shard.parquet/a.png` is an image inside a Parquet file, see `helpers.data.parquet`.
 
     Returns:
         Its content.
@@ -144,6 +145,11 @@ def read_bytes(path: str | Path) -> bytes:
     Raises:
         ImageError: The file is missing, no regular file (a pipe would wait for ever), too large, or cannot be read.
     """
+    if ".parquet" in str(path) and (container := container_of(Path(path))):
+        member = read_member(container, Path(path))
+        if member is None:
+            raise ImageError(str(path), f"no such image in {container.name}")
+        return member
     try:
         status = Path(path).stat()
         if not stat.S_ISREG(status.st_mode):

@@ -7,7 +7,9 @@ import pandas as pd
 
 from helpers.data import catalog
 from helpers.data.manifest import ManifestError, read_manifest
+from helpers.data.parquet import SUFFIX
 from helpers.data.seeds import derive_seed
+from helpers.data.shards import read_shards
 
 __all__ = ["check_sizes", "load_rows", "sample_rows", "select"]
 
@@ -72,8 +74,10 @@ def _some(values: np.ndarray, most: int = 10) -> str:
 
 
 def load_rows(name: str, root: Path | None, where: list[str] | None) -> tuple[pd.DataFrame, Path | None]:
-    """Read a manifest file or a data set of the catalog, and keep the wanted rows."""
+    """Read a manifest file, a folder of shards or a data set of the catalog, and keep the wanted rows."""
     path = Path(name)
+    if path.is_dir() and any(path.glob(f"*{SUFFIX}")):
+        return select(read_shards(path), where or []), path
     by_name = not path.is_file() and (name in catalog.names() or (path.name == name and not path.suffix))
     df, place = catalog.load(name) if by_name else (read_manifest(path), path.parent)
     return select(df, where or []), root or place

@@ -7,6 +7,7 @@ are native pixels; neither development nor the encoding at the end knows the lab
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from helpers.data.image_set import ImageSet, TrainingDataError
 from helpers.data.images import Image, random_crop
 from helpers.data.manifest import LABELS
 from helpers.data.protocol import Protocol
-from helpers.data.seeds import item_generator
+from helpers.data.seeds import derive_seed, item_generator
 from helpers.pixels.develop import develop
 from helpers.pixels.views import BREAKERS, break_traces, encode_blind, keep_traces
 
@@ -71,8 +72,46 @@ def _group_column(images: ImageSet) -> str:
     return "source" if images.manifest["source"].nunique() <= max(2, len(images) // 20) else "label"
 
 
+class _Blocks:
+    """Rows to draw from, block by block where images lie in shards, so that each shard is read once an epoch.
+
+    Args:
+        images: The set.
+        groups: Groups of rows, for each label.
+        seed: Of the order of blocks.
+        length: Examples in an epoch.
+    """
+
+    def __init__(self, images: ImageSet, groups: list[list[np.ndarray]], seed: int, length: int) -> None:
+        self.seed, self.blocks, self.groups = seed, images.blocks(), groups
+        self.several = len(self.blocks) > 1
+        self.length = max(length, len(images)) if self.several else length
+        if self.several:
+            self.inside = [[_within(label, block) or label for label in groups] for block in self.blocks]
+
+    def at(self, epoch: int, index: int) -> list[list[np.ndarray]]:
+        """Groups for one example, for each label; all of them where a block holds no image of a label."""
+        if not self.several:
+            return self.groups
+        order = _block_order(self.seed, epoch, len(self.blocks))
+        return self.inside[order[index * len(self.blocks) // self.length]]
+
+
+def _within(groups: list[np.ndarray], block: np.ndarray) -> list[np.ndarray]:
+    parts = (np.intersect1d(rows, block, assume_unique=True) for rows in groups)
+    return [part for part in parts if len(part)]
+
+
+@lru_cache(maxsize=4)
+def _block_order(seed: int, epoch: int, blocks: int) -> tuple[int, ...]:
+    generator = torch.Generator().manual_seed(derive_seed(seed, "blocks", epoch))
+    return tuple(torch.randperm(blocks, generator=generator).tolist())
+
+
 class BalancedCrops(Dataset[dict[str, Any]]):
     """Crops of real and fake images in turn, with their label.
+
+    Images that lie in shards are drawn from one shard after the other, in an order that follows from seed and epoch.
 
     Args:
         images: Both labels must occur.
@@ -85,12 +124,13 @@ class BalancedCrops(Dataset[dict[str, Any]]):
     """
 
     def __init__(self, images: ImageSet, augmentation: Augmentation, seed: int = 0, length: int = 4096) -> None:
-        self.images, self.augmentation, self.seed, self.length = images, augmentation, seed, length
+        self.images, self.augmentation, self.seed = images, augmentation, seed
         column = _group_column(images)
         self.groups = [images.groups(label, column) for label in LABELS]
         if not all(self.groups):
             raise TrainingDataError("both real and fake images are needed")
-        self.epoch = 0
+        self.blocks = _Blocks(images, self.groups, seed, length)
+        self.length, self.in_order, self.epoch = self.blocks.length, self.blocks.several, 0
 
     def __len__(self) -> int:
         return self.length
@@ -98,7 +138,7 @@ class BalancedCrops(Dataset[dict[str, Any]]):
     def __getitem__(self, index: int) -> dict[str, Any]:
         generator = item_generator(self.seed, self.epoch, index)
         label = index % 2
-        row = _drawn(self.groups[label], generator)
+        row = _drawn(self.blocks.at(self.epoch, index)[label], generator)
         view = self.augmentation.view(self.images.image(row), generator)
         return {"image": self.augmentation.finish(view, generator), "label": label, "row": row}
 
@@ -125,18 +165,20 @@ class PhotographViews(Dataset[dict[str, Tensor]]):
         length: int = 4096,
         kinds: tuple[str, ...] = tuple(BREAKERS),
     ) -> None:
-        self.images, self.augmentation, self.seed, self.length, self.kinds = images, augmentation, seed, length, kinds
+        self.images, self.augmentation, self.seed, self.kinds = images, augmentation, seed, kinds
         self.groups = images.groups(LABELS[0], _group_column(images))
         if sum(len(rows) for rows in self.groups) < 2:
             raise TrainingDataError("at least two photographs are needed")
-        self.epoch = 0
+        self.blocks = _Blocks(images, [self.groups], seed, length)
+        self.length, self.in_order, self.epoch = self.blocks.length, self.blocks.several, 0
 
     def __len__(self) -> int:
         return self.length
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         generator = item_generator(self.seed, self.epoch, index)
-        row = _drawn(self.groups, generator)
+        (groups,) = self.blocks.at(self.epoch, index)
+        row = _drawn(groups, generator)
         kept = [self.augmentation.view(self.images.image(row), generator) for _ in range(2)]
         # The content of a broken view is that of a kept one, so that content cannot tell them apart.
         broken = [break_traces(view, generator, self.kinds) for view in kept]

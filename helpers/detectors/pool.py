@@ -29,7 +29,7 @@ from helpers.pixels.autoencoders import TinyAutoencoder, load_autoencoder
 from helpers.pixels.histories import MARGIN, Histories, apply_history
 from helpers.pixels.views import break_traces, keep_traces
 
-__all__ = ["KINDS", "BalancedMaps", "CropPlan", "MapPool", "PhotographMaps", "Redrawer", "build_pool"]
+__all__ = ["KINDS", "BalancedMaps", "CropPlan", "MapPool", "PhotographMaps", "Redrawer", "ShardedMaps", "build_pool"]
 
 KINDS = ("own", "copy", "broken")
 """What a crop was cut from: the image itself, a decoder's copy of it, or a view whose traces were broken by hand."""
@@ -130,18 +130,47 @@ def _square(img: Image, side: int, generator: torch.Generator) -> Image:
     return img[:, top : top + side, left : left + side]
 
 
+class ShardedMaps:
+    """Maps in several files, mapped into memory: the system reads what is asked for, and forgets it when it must.
+
+    Args:
+        files: NumPy files, each float16 (n, channels, h, w); all but the last have `SHARD` entries.
+    """
+
+    def __init__(self, files: Sequence[Path]) -> None:
+        self.parts = [np.load(path, mmap_mode="r") for path in files]
+
+    def __len__(self) -> int:
+        return sum(len(part) for part in self.parts)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of all of them together."""
+        return (len(self), *self.parts[0].shape[1:])
+
+    def __getitem__(self, chosen: int | NDArray[np.int64]) -> Tensor:
+        """Read one map, or several: float16 (channels, h, w), or (n, channels, h, w)."""
+        if np.ndim(chosen) == 0:
+            file, place = divmod(int(chosen), SHARD)
+            return torch.from_numpy(self.parts[file][place].copy())
+        maps = np.empty((len(np.asarray(chosen)), *self.shape[1:]), np.float16)
+        for number, entry in enumerate(np.asarray(chosen).tolist()):
+            maps[number] = self.parts[entry // SHARD][entry % SHARD]
+        return torch.from_numpy(maps)
+
+
 @dataclass
 class MapPool:
     """Maps of many crops, with what each was cut from.
 
     Attributes:
-        maps: float16 (N, channels, h, w).
+        maps: float16 (N, channels, h, w); read from the disk when they are asked for, see `ShardedMaps`.
         rows: Row of the image, int64 (N,).
         kinds: Index in `KINDS`, int64 (N,).
         manifest: Rows of the training images.
     """
 
-    maps: Tensor
+    maps: "Tensor | ShardedMaps"
     rows: NDArray[np.int64]
     kinds: NDArray[np.int64]
     manifest: Any
@@ -201,17 +230,17 @@ def build_pool(
     """
     entries = plan.entries(list(images.manifest["label"]), redraw is not None)
     place = folder / _identity(images, plan, redraw.names if redraw else (), mark)
-    shards = []
+    files = []
     for start in range(0, len(entries), SHARD):
         path = place / f"{start // SHARD:05d}.npy"
         if not path.is_file():
             part = _maps(images, lower, plan, entries[start : start + SHARD], redraw)
             write_atomic(path, _as_bytes(part))
-        shards.append(torch.from_numpy(np.load(path)))
+        files.append(path)
         progress(min(start + SHARD, len(entries)), len(entries))
     rows, kinds, _ = zip(*entries, strict=True)
     numbers = np.array([KINDS.index(kind) for kind in kinds], np.int64)
-    return MapPool(torch.cat(shards), np.array(rows, np.int64), numbers, images.manifest)
+    return MapPool(ShardedMaps(files), np.array(rows, np.int64), numbers, images.manifest)
 
 
 def _as_bytes(values: NDArray[Any]) -> bytes:

@@ -25,7 +25,7 @@ def _epoch_order(seed: int, epoch: int, items: int) -> tuple[int, ...]:
     return tuple(torch.randperm(items, generator=generator).tolist())
 
 
-def batch_places(seed: int, step: int, batch_size: int, items: int) -> list[tuple[int, int]]:
+def batch_places(seed: int, step: int, batch_size: int, items: int, *, in_order: bool = False) -> list[tuple[int, int]]:
     """List the items of one step: a slice of an endless row of shuffled epochs, so that no item is ever dropped.
 
     Args:
@@ -33,11 +33,14 @@ def batch_places(seed: int, step: int, batch_size: int, items: int) -> list[tupl
         step: Counted from 0.
         batch_size: Items per step, over all processes; may exceed `items`.
         items: Length of the dataset.
+        in_order: Leave the items as they are, for a dataset that shuffles them itself.
 
     Returns:
         `batch_size` pairs (epoch, index), index in [0, items).
     """
     places = (divmod(position, items) for position in range(step * batch_size, (step + 1) * batch_size))
+    if in_order:
+        return list(places)
     return [(epoch, _epoch_order(seed, epoch, items)[within]) for epoch, within in places]
 
 
@@ -46,6 +49,7 @@ class StepDataset(Dataset[Any]):
 
     An item's torch randomness is seeded by (seed, epoch, index), so that neither workers nor processes change it.
     A dataset that draws by itself (crops, re-encoding) is told the epoch through its attribute `epoch`, if it has one.
+    One that reads from shards says by its attribute `in_order` that its items are to be taken one after the other.
 
     Args:
         dataset: Has a length and `dataset[index]`.
@@ -57,6 +61,7 @@ class StepDataset(Dataset[Any]):
         self.dataset = copy.copy(dataset)  # the caller's `epoch` stays as it is
         self.items = len(dataset)  # type: ignore[arg-type]
         self.seed, self.batch_size, self.share = seed, batch_size, slice(None)
+        self.in_order = bool(getattr(dataset, "in_order", False))
 
     def share_of(self, rank: int, processes: int) -> "StepDataset":
         """Give the part of every batch that one of several processes takes.
@@ -74,7 +79,7 @@ class StepDataset(Dataset[Any]):
 
     def __getitem__(self, step: int) -> Batch:
         """Fetch and collate the batch of one step."""
-        places = batch_places(self.seed, step, self.batch_size, self.items)[self.share]
+        places = batch_places(self.seed, step, self.batch_size, self.items, in_order=self.in_order)[self.share]
         return default_collate([self._item(epoch, index) for epoch, index in places])
 
     def _item(self, epoch: int, index: int) -> object:
