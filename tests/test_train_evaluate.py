@@ -398,11 +398,30 @@ def test_evaluate_tells_each_photo_source_and_pairs(
     assert "pairs by scene: the generated one ranks higher in " in out
 
 
+def test_photographs_alone_give_error_rates_alone(
+    trained: list[Path], table: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("evaluate", "--detector", trained[0], "--manifest", table, "--where", "label=real", "--draws", 20)
+    status, out, _ = call(capsys, *words, "--json")
+    result = json.loads(out)
+    assert status == 0
+    assert "means" not in result
+    pooled = {one["tier"]: one for one in result["photographs"]}
+    assert {tier: (one["source"], one["images"]) for tier, one in pooled.items()} == {
+        "seen-source": ("all", 8), "unseen-source": ("all", 14),
+    }  # fmt: skip
+    beach, forest = (
+        one["false_positive_rate"]["value"] for one in result["photo_sources"] if one["tier"] == "seen-source"
+    )
+    assert pooled["seen-source"]["false_positive_rate"]["value"] == pytest.approx((beach + forest) / 2, abs=1e-4)
+    assert "called generated" in call(capsys, *words)[1]
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (("--where", "label=fake"), "split test holds no real image"),
-        (("--where", "label=real"), "split test holds no fake image"),
+        (("--where", "label=real", "--against", "zoo"), "--against needs both photographs and generated images"),
         (("--scores", "absent/scores.csv"), "--scores needs a file in a folder that exists"),
         (("--pair", "moon"), "moon: no such column"),
         (("--pair", "generator"), "no value of this column has both"),

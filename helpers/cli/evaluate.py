@@ -60,7 +60,7 @@ def evaluate(
     """Report AP, AUC, accuracy at the stored threshold, ECE: per generator and kind of real, with 95 % intervals.
 
     Then the false-positive rate of each photo source, and with --pair how often the generated one of a pair has the
-    higher score.
+    higher score. A set of photographs alone gives these rates alone.
     """
     from helpers.api import detector_folder, find_device
     from helpers.data.select import load_rows
@@ -69,10 +69,13 @@ def evaluate(
     from helpers.detectors.scores import cached_table
     from helpers.evaluation import error_rates
     from helpers.evaluation import report as reports
+    from helpers.evaluation.report import EvaluationError
 
     df, place = load_rows(manifest, root, where)
     df = df if split == "all" else df[df["split"] == split].reset_index(drop=True)
-    _check(df, split, cluster, pair, scores)
+    whole = _check(df, split, cluster, pair, scores)
+    if against and not whole:
+        raise EvaluationError("--against needs both photographs and generated images")
     folders, rival_folders = ([detector_folder(one) for one in which] for which in (detector, against or []))
     detectors, rivals = ([load_detector(folder) for folder in one] for one in (folders, rival_folders))
     df, refused = readable_rows(df, place, on_error, SMALLEST)
@@ -89,8 +92,10 @@ def evaluate(
     if against:
         report = reports.compare(tables, others, **known, cluster=cluster, n_draws=draws)
     else:
-        report = reports.evaluate(tables, thresholds, **known, cluster=cluster, n_draws=draws)
-    sources = error_rates.false_positive_rates(tables, thresholds, seen_sources=known["seen_sources"], n_draws=draws)
+        report = reports.evaluate(tables, thresholds, **known, cluster=cluster, n_draws=draws) if whole else None
+    rating: dict[str, Any] = {"seen_sources": known["seen_sources"], "n_draws": draws}
+    sources = error_rates.false_positive_rates(tables, thresholds, **rating)
+    pooled = error_rates.pooled_rates(tables, thresholds, **rating)
     pairs = error_rates.paired_ranking(tables, pair, n_draws=draws) if pair else None
     head = {
         "detector": detectors[0].name,
@@ -103,12 +108,15 @@ def evaluate(
         "seeds": [one.config.seed for one in detectors],
     }
     if as_json:
-        more: dict[str, Any] = {"photo_sources": [source.to_dict() for source in sources]}
+        more: dict[str, Any] = {"photographs": [one.to_dict() for one in pooled]}
+        more |= {"photo_sources": [source.to_dict() for source in sources]}
         more |= {"pairs": pairs.to_dict()} if pairs else {}
-        print_json({**head, **report.to_dict(), **more, "refused": [one.to_dict() for one in refused]}, indent=1)
+        numbers = report.to_dict() if report else {"thresholds": [round(threshold, 6) for threshold in thresholds]}
+        print_json({**head, **numbers, **more, "refused": [one.to_dict() for one in refused]}, indent=1)
     else:
-        _print(report, f"{head['detector']}: {len(df):,} images, {len(detectors)} run(s)")
-        _print_sources(sources, pairs)
+        if report:
+            _print(report, f"{head['detector']}: {len(df):,} images, {len(detectors)} run(s)")
+        _print_sources([*pooled, *sources], pairs)
     tell_refused(refused)
 
 
@@ -120,8 +128,8 @@ def _known(detectors: "list[Detector]") -> dict[str, Any]:
     }
 
 
-def _check(df: "pd.DataFrame", split: str, cluster: str, pair: str | None, scores: Path | None) -> None:
-    """Refuse what cannot end well before anything is scored."""
+def _check(df: "pd.DataFrame", split: str, cluster: str, pair: str | None, scores: Path | None) -> bool:
+    """Refuse what cannot end well before anything is scored; say whether there are generated images."""
     from helpers.data.manifest import LABELS
     from helpers.data.select import check_sizes
     from helpers.detectors.config import SMALLEST
@@ -130,9 +138,8 @@ def _check(df: "pd.DataFrame", split: str, cluster: str, pair: str | None, score
 
     if df.empty:
         raise EvaluationError(f"no image of split {split}")
-    for label in LABELS:
-        if label not in set(df["label"]):
-            raise EvaluationError(f"split {split} holds no {label} image: both real and fake images are needed")
+    if LABELS[0] not in set(df["label"]):
+        raise EvaluationError(f"split {split} holds no {LABELS[0]} image, and no error rate can do without")
     if cluster not in ("auto", "source", "image", *df.columns):
         names = ", ".join(map(str, df.columns))
         raise EvaluationError(f"cluster must be auto, source, image or a column of the manifest ({names})")
@@ -141,6 +148,7 @@ def _check(df: "pd.DataFrame", split: str, cluster: str, pair: str | None, score
     if scores is not None and (scores.is_dir() or not scores.parent.is_dir()):
         raise EvaluationError(f"{scores}: --scores needs a file in a folder that exists")
     check_sizes(df, SMALLEST)
+    return LABELS[1] in set(df["label"])
 
 
 def _write_scores(tables: "list[pd.DataFrame]", path: Path) -> None:

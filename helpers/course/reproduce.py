@@ -150,7 +150,7 @@ class Comparison:
         return self.compared > 0 and not self.outside
 
 
-LATER = ("photo_sources", "pairs")
+LATER = ("photographs", "photo_sources", "pairs")
 """Entries of a report that older records lack."""
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from helpers.evaluation.metrics import Interval, rate_interval, wilson_interval
 from helpers.evaluation.report import EvaluationError, tiers_of
 
-__all__ = ["PairedRanking", "SourceRate", "check_pairs", "false_positive_rates", "paired_ranking"]
+__all__ = ["PairedRanking", "SourceRate", "check_pairs", "false_positive_rates", "paired_ranking", "pooled_rates"]
 
 
 @dataclass(frozen=True)
@@ -66,18 +66,56 @@ def false_positive_rates(
     Returns:
         One entry per source, in alphabetical order.
     """
+    return _rates(tables, thresholds, seen_sources, ("source", "tier"), n_draws, seed, level)
+
+
+def pooled_rates(
+    tables: Sequence[pd.DataFrame],
+    thresholds: Sequence[float],
+    *,
+    seen_sources: Iterable[str],
+    n_draws: int = 1000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> list[SourceRate]:
+    """Measure how many photographs of seen and of unseen sources are called generated, each photograph weighing alike.
+
+    Args:
+        tables: As for `false_positive_rates`.
+        thresholds: Stored threshold of each run.
+        seen_sources: Photo sources that training saw.
+        n_draws: Bootstrap draws.
+        seed: Seed of the draws.
+        level: Confidence level in (0, 1).
+
+    Returns:
+        One entry per tier that has photographs, its source "all".
+    """
+    return _rates(tables, thresholds, seen_sources, ("tier",), n_draws, seed, level)
+
+
+def _rates(
+    tables: Sequence[pd.DataFrame],
+    thresholds: Sequence[float],
+    seen_sources: Iterable[str],
+    by: tuple[str, ...],
+    n_draws: int,
+    seed: int,
+    level: float,
+) -> list[SourceRate]:
+    """Give the rate of each group of photographs."""
     first = tables[0]
     alarms = np.mean(
         [table["score"].to_numpy() >= limit for table, limit in zip(tables, thresholds, strict=True)], axis=0
     )
-    real = (first["label"] == "real").to_numpy()
-    tiers = tiers_of(first, seen_sources).to_numpy()
-    clusters = _clusters(first)
+    tiers, clusters = tiers_of(first, seen_sources).to_numpy(), _clusters(first)
+    about = pd.DataFrame({"source": first["source"].astype(str).to_numpy(), "tier": tiers})
+    photographs = about[(first["label"] == "real").to_numpy()]
     rates = []
-    for source in sorted(first.loc[real, "source"].unique()):
-        rows = np.flatnonzero(real & (first["source"] == source).to_numpy())
-        rate = _rate(alarms[rows], clusters[rows], n_draws, seed, level)
-        rates.append(SourceRate(str(source), str(tiers[rows[0]]), len(rows), rate.n, rate))
+    for _, part in photographs.groupby(list(by)):
+        rate = _rate(alarms[part.index], clusters[part.index], n_draws, seed, level)
+        source = part["source"].iloc[0] if "source" in by else "all"
+        rates.append(SourceRate(source, str(part["tier"].iloc[0]), len(part), rate.n, rate))
     return rates
 
 

@@ -19,7 +19,7 @@ def calibrate_on_held_out(detector: Detector, table: pd.DataFrame, *, level: flo
     """Fix threshold, calibration and p-values by the scores of a hold-out.
 
     Each fold's scores were standardised on that fold's training photographs, as the detector's own are; so they may be
-    set beside them. A source or a generator counts by the root of its size.
+    set beside them. Every source and every generator weighs alike.
 
     Args:
         detector: Trained with the settings of the hold-out; changed in place.

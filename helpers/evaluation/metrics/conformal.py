@@ -100,7 +100,9 @@ def _spread(scores: NDArray[np.float64], weights: NDArray[np.float64]) -> tuple[
 def fit_conformal(
     labels: ArrayLike, scores: ArrayLike, groups: Sequence[str], *, level_real: float = 0.05, level_fake: float = 0.10
 ) -> Conformal:
-    """Keep the scores of held-out pictures; a source or generator counts by the root of its size.
+    """Keep the scores of held-out pictures; every source and every generator weighs alike, whatever its size.
+
+    A picture to be judged comes from a source of its own; so the level holds for the mean over sources.
 
     Args:
         labels: (N,) 0 real, 1 fake; both must occur.
@@ -119,6 +121,6 @@ def fit_conformal(
         raise MetricError(f"levels must lie between 0 and 1, got {level_real} and {level_fake}")
     truth, values = checked(labels, scores)
     _, inverse, counts = np.unique(np.asarray(groups), return_inverse=True, return_counts=True)
-    weights = 1 / np.sqrt(counts[inverse])
+    weights = 1 / counts[inverse]
     real, fake = (_spread(values[truth == label], weights[truth == label]) for label in (0, 1))
     return Conformal(real, fake, level_real, level_fake)
