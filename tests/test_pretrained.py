@@ -284,6 +284,23 @@ def test_a_holdout_judges_what_it_left_out_and_calibrates(
     assert np.mean(photographs >= trained.threshold) <= 0.05
 
 
+def test_a_holdout_does_not_go_on_where_another_was(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("helpers.detectors.ntf.pretrained.LINEAR_CROPS", 64)
+    images, chosen = pictures(), config(weights)
+    pool = training_pool(images, chosen)
+    first = grouped_holdout(images, pool, chosen, tmp_path, count=2, histories=("plain",))
+    again = grouped_holdout(images, pool, chosen, tmp_path, count=2, histories=("plain",))
+    pd.testing.assert_frame_equal(first, again)
+    with pytest.raises(DetectorError, match="a run with other config.copies"):
+        grouped_holdout(images, pool, chosen.changed(copies=0.5), tmp_path, count=2)
+    learnt = np.ones(len(images), bool)
+    learnt[:4] = False
+    with pytest.raises(DetectorError, match="a run with other images"):
+        grouped_holdout(images, pool, chosen, tmp_path, count=2, learnt=learnt)
+
+
 def _threshold(trained: PretrainedTraceDetector, table: pd.DataFrame) -> float:
     calibrate_on_held_out(trained, table.drop(columns="history"))
     return trained.threshold

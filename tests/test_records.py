@@ -138,6 +138,43 @@ def test_tables_hold_the_numbers_of_their_records() -> None:
     assert wide.count("| one | 3 | 50.0 [40, 60] | 50.0 [40, 60] |") == 2
 
 
+def rate(value: float) -> dict[str, float]:
+    return {"value": value, "low": value - 0.01, "high": value + 0.01}
+
+
+def test_a_table_of_rates_tells_false_alarms_and_what_is_recognised() -> None:
+    metrics = {"auc": rate(0.8), "accuracy_real": rate(0.95), "accuracy_fake": rate(0.4)}
+    alone = {"photographs": [{"tier": "unseen-source", "false_positive_rate": rate(0.0833)}]}
+    documents = {"m": {"means": [{"tier": "seen-source", "over": "unseen", "metrics": metrics}]}, "p": alone}
+    rows = (Row("main", "m", tier="seen-source"), Row("alone", "p", tier="unseen-source"))
+    lines = table(TableSpec("x.md", "rates", rows), documents).split("\n")
+    assert lines[2] == "| main | 0.800 [0.790, 0.810] | 5.0 % [4.0, 6.0] | 40.0 % [39.0, 41.0] |"
+    assert lines[3] == "| alone | - | 8.3 % [7.3, 9.3] | - |"
+
+
+def test_a_table_of_sources_leaves_small_ones_out() -> None:
+    sources = [
+        {"source": name, "tier": tier, "images": images, "false_positive_rate": rate(0.1)}
+        for name, tier, images in (("a", "seen-source", 30), ("b", "unseen-source", 25), ("c", "unseen-source", 24))
+    ]
+    text = table(TableSpec("x.md", "sources", (Row("main", "m"),)), {"m": {"photo_sources": sources}})
+    assert text.split("\n")[2:] == [
+        "| main | b | no | 25 | 10.0 % [9.0, 11.0] |",
+        "| main | a | yes | 30 | 10.0 % [9.0, 11.0] |",
+    ]
+
+
+def test_a_table_of_folds_names_a_score() -> None:
+    parts = [
+        {"score": name, "mean": mean, "worst": 0.4, "generators": 0.7} for name, mean in (("all", 0.6), ("head", 0.5))
+    ]
+    spec = TableSpec("x.md", "folds", (Row("whole", "h"), Row("head", "h", "head")))
+    assert table(spec, {"h": {"plain": parts}}).split("\n")[2:] == [
+        "| whole | 0.600 | 0.400 | 0.700 |",
+        "| head | 0.500 | 0.400 | 0.700 |",
+    ]
+
+
 def test_a_table_with_holes_is_refused() -> None:
     rows = (Row("one", "a"), Row("two", "b"))
     with pytest.raises(RecordError, match="a: has no ap for other"):

@@ -37,6 +37,10 @@ def holdout(
         list[str] | None,
         typer.Option(help="Learn from rows with column=value alone; what is held out stays the same. May be repeated."),
     ] = None,
+    history: Annotated[
+        list[str] | None,
+        typer.Option(help="plain or drawn: judge pictures as they are, or after a drawn history; both by default."),
+    ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Runs, with seeds from 0.")] = 1,
     out: Annotated[Path, typer.Option(help="Folder of checkpoints.")] = Path("runs/holdout"),
     scores: Annotated[Path | None, typer.Option(help="Also write the held-out scores to this CSV file.")] = None,
@@ -61,7 +65,7 @@ def holdout(
     if isinstance(read_config(config_path(config)), PretrainedConfig):
         images = ImageSet(df[df["split"] == "train"].reset_index(drop=True), place)
         with only_run(out), kept_on_interrupt(kept_checkpoint(out)):
-            _grouped(images, config, setting or [], learn or [], seeds, out, scores, as_json)
+            _grouped(images, config, setting or [], learn or [], history or [], seeds, out, scores, as_json)
         return
     if learn:
         raise DetectorError("--learn is for detectors on features of real images")
@@ -95,6 +99,7 @@ def _grouped(
     name: str,
     setting: list[str],
     learn: list[str],
+    history: list[str],
     seeds: int,
     out: Path,
     scores: Path | None,
@@ -105,22 +110,29 @@ def _grouped(
     import pandas as pd
 
     from helpers.data.select import select
-    from helpers.detectors.config import changes_from, config_path
+    from helpers.detectors.config import DetectorError, changes_from, config_path
     from helpers.detectors.ntf.pretrained import PretrainedConfig, training_pool
     from helpers.detectors.registry import read_config
     from helpers.selection.grouped import HISTORIES, grouped_holdout, summary
 
+    histories = history or list(HISTORIES)
+    if unknown := set(histories) - set(HISTORIES):
+        raise DetectorError(f"{sorted(unknown)[0]}: no such history (known: {', '.join(HISTORIES)})")
     learnt = np.zeros(len(images), bool)
     learnt[select(images.manifest.assign(number=range(len(images))), learn)["number"]] = True
     tables = []
     for seed in range(seeds):
         config = read_config(config_path(name), PretrainedConfig, **{**changes_from(setting), "seed": seed})
         pool = training_pool(images, config, progress=lambda done, of: tell(f"{done} of {of} crops"))
-        tables.append(grouped_holdout(images, pool, config, out, learnt=learnt, progress=tell).assign(seed=seed))
+        tables.append(
+            grouped_holdout(images, pool, config, out, learnt=learnt, histories=histories, progress=tell).assign(
+                seed=seed
+            )
+        )
     table = pd.concat(tables, ignore_index=True)
     if scores is not None:
         table.to_csv(scores, index=False, float_format="%.5g", lineterminator="\n")
-    tables_by_history = {history: summary(table, history) for history in HISTORIES}
+    tables_by_history = {history: summary(table, history) for history in histories}
     if as_json:
         print_json(
             {
@@ -135,5 +147,5 @@ def _grouped(
         )
         return
     typer.echo(f"{'score':<12}{'mean fold':>12}{'worst fold':>12}{'generators':>12}")
-    for row in tables_by_history["plain"]:
+    for row in tables_by_history[histories[0]]:
         typer.echo(f"{row['score']:<12}{row['mean']:>12.3f}{row['worst']:>12.3f}{row['generators']:>12.3f}")

@@ -72,11 +72,69 @@ def table(spec: TableSpec, documents: Mapping[str, Mapping[str, Any]]) -> str:
     Raises:
         RecordError: A record does not hold what the table asks for.
     """
+    if spec.columns in _LAYOUTS:
+        return _LAYOUTS[spec.columns](spec, documents)
     if spec.columns == "tiers":
         lines = ["| | " + " | ".join(TIERS.values()) + " |", "|---|" + "---|" * len(TIERS)]
         rows = [_row(row, [_mean(row, documents, tier, spec.metric) for tier in TIERS]) for row in spec.rows]
         return "\n".join(lines + rows)
     return "\n\n".join(_by_generator(spec, documents, tier) for tier in TIERS)
+
+
+Documents = Mapping[str, Mapping[str, Any]]
+ENOUGH_PHOTOGRAPHS = 25
+"""Photographs that a source needs for a line of its own."""
+
+
+def _lines(heads: list[str], rows: list[list[str]]) -> str:
+    """Lay out a table whose first column is text."""
+    cells = [heads, ["---"] * len(heads), *rows]
+    return "\n".join("| " + " | ".join(row) + " |" for row in cells)
+
+
+def _rates(spec: TableSpec, documents: Documents) -> str:
+    """AUC, photographs called generated and generated pictures recognised; a dash where a set has photographs alone."""
+    rows = [[row.label, *_rates_of(row, documents[row.record])] for row in spec.rows]
+    return _lines(["", "mean AUC", "photographs called generated", "generated pictures recognised"], rows)
+
+
+def _rates_of(row: Row, document: Mapping[str, Any]) -> list[str]:
+    if "means" not in document:
+        rate = next(one for one in document["photographs"] if one["tier"] == row.tier)["false_positive_rate"]
+        return ["-", _percent(rate), "-"]
+    area, kept, recognised = (
+        _mean(row, {row.record: document}, row.tier, name) for name in ("auc", "accuracy_real", "accuracy_fake")
+    )
+    lost = {"value": 1 - kept["value"], "low": 1 - kept["high"], "high": 1 - kept["low"]}
+    return [f"{area['value']:.3f} [{area['low']:.3f}, {area['high']:.3f}]", _percent(lost), _percent(recognised)]
+
+
+def _percent(rate: Mapping[str, float]) -> str:
+    return f"{100 * rate['value']:.1f} % [{100 * rate['low']:.1f}, {100 * rate['high']:.1f}]"
+
+
+def _sources(spec: TableSpec, documents: Documents) -> str:
+    """Photographs called generated, source by source, those of unseen sources first."""
+    rows = []
+    for row in spec.rows:
+        many = [one for one in documents[row.record]["photo_sources"] if one["images"] >= ENOUGH_PHOTOGRAPHS]
+        for one in sorted(many, key=lambda one: (one["tier"] == "seen-source", one["source"])):
+            seen = "yes" if one["tier"] == "seen-source" else "no"
+            rows.append([row.label, one["source"], seen, str(one["images"]), _percent(one["false_positive_rate"])])
+    return _lines(["track", "photo source", "seen in training", "photographs", "called generated"], rows)
+
+
+def _folds(spec: TableSpec, documents: Documents) -> str:
+    """Mean and worst fold of a hold-out, and the mean over its generators; `variant` names the score."""
+    rows = []
+    for row in spec.rows:
+        wanted = row.variant or "all"
+        part = next(one for one in documents[row.record]["plain"] if one["score"] == wanted)
+        rows.append([row.label, *(f"{part[name]:.3f}" for name in ("mean", "worst", "generators"))])
+    return _lines(["", "mean fold", "worst fold", "mean over generators"], rows)
+
+
+_LAYOUTS = {"rates": _rates, "sources": _sources, "folds": _folds}
 
 
 def _by_generator(spec: TableSpec, documents: Mapping[str, Mapping[str, Any]], tier: str) -> str:

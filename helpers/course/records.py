@@ -130,11 +130,17 @@ class Row:
         label: What the table calls it.
         record: The record that it comes from.
         variant: Which one, in an ablation study.
+        tier: Against which photographs, where a row has numbers of one kind alone; see `helpers.course.pages.TIERS`.
     """
 
     label: str
     record: str
     variant: str = ""
+    tier: str = ""
+
+
+COLUMNS = ("generators", "tiers", "rates", "sources", "folds")
+"""What the columns of a table may be; see `TableSpec`."""
 
 
 @dataclass(frozen=True)
@@ -143,7 +149,9 @@ class TableSpec:
 
     Attributes:
         file: Where it stands, relative to the project; between `<!-- table NAME -->` and `<!-- end -->`.
-        columns: "generators" (one table for each kind of photographs) or "tiers" (means alone).
+        columns: "generators" (one table for each kind of photographs), "tiers" (means alone), "rates" (AUC, and what is
+            called generated at the stored threshold), "sources" (the same for each photo source with enough
+            photographs) or "folds" (a hold-out: mean and worst fold).
         rows: In order.
         metric: Of `helpers.evaluation.report.METRICS`.
     """
@@ -262,5 +270,5 @@ def _problems(described: Records) -> Iterator[str]:
     for name, table in described.tables.items():
         if missing := {row.record for row in table.rows} - set(described.records):
             yield f"table {name}: unknown records {', '.join(sorted(missing))}"
-        if table.columns not in ("generators", "tiers"):
-            yield f"table {name}: columns are generators or tiers, not {table.columns}"
+        if table.columns not in COLUMNS:
+            yield f"table {name}: columns are {' or '.join(COLUMNS)}, not {table.columns}"

@@ -166,14 +166,22 @@ class Detector(nn.Module, ABC):
         for name, part in (("training", train), ("validation", val)):
             if missing := set(LABELS) - set(part.manifest["label"]):
                 raise DetectorError(f"the {name} images hold none that is {' or '.join(sorted(missing))}")
-        self._claim(train, out)
+        self.claim(train, out)
         self.fit_weights(train, out)
         self.eval()
         self.note_history(train, val, self.calibrate(val))
         return self
 
-    def _claim(self, train: ImageSet, out: Path) -> None:
-        """Note in the folder what is trained there, since a run that is found there is continued."""
+    def claim(self, train: ImageSet, out: Path) -> None:
+        """Note in a folder what is trained there, since a run that is found there is continued.
+
+        Args:
+            train: Images to learn from.
+            out: Folder for checkpoints and logs.
+
+        Raises:
+            DetectorError: The folder holds a run with other settings or images.
+        """
         settings = {name: value for name, value in self.config.values().items() if name not in self.config.not_trained}
         rows = train.manifest[["label", "generator", "source"]].astype(str).agg("\t".join, axis=1)
         contents = (f"{train.content(number)}\t{row}" for number, row in enumerate(rows))

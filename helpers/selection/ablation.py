@@ -119,6 +119,7 @@ def ablate(
             same = trained_alike(own)
             if same not in trained:
                 detector: Any = make_detector(own)
+                detector.claim(train, out / f"{number}-{seed}")
                 detector.fit_weights(train, out / f"{number}-{seed}", pools)
                 trained[same] = detector.eval()
             trained[same].config = own

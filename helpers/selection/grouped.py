@@ -170,9 +170,10 @@ def grouped_holdout(
     for number, fold in enumerate(grouped_folds(images.manifest, count)):
         detector = make_detector(config)
         assert isinstance(detector, PretrainedTraceDetector)
-        detector.fit_pool(
-            pool, out / f"fold{number}-seed{config.seed}", ~fold.held_out if learnt is None else learnt & ~fold.held_out
-        )
+        learning = ~fold.held_out if learnt is None else learnt & ~fold.held_out
+        folder = out / f"fold{number}-seed{config.seed}"
+        detector.claim(images.subset(np.flatnonzero(learning)), folder)
+        detector.fit_pool(pool, folder, learning)
         rows = np.flatnonzero(fold.held_out)
         for history in histories:
             pictures = [images.image(int(row)) for row in rows]

@@ -103,6 +103,7 @@ def holdout(
         train = images.subset(fold.learn)
         detector = make_detector(config)
         assert isinstance(detector, NaturalTraceDetector)
+        detector.claim(train, out / f"{number}-{config.seed}")
         detector.fit_weights(train, out / f"{number}-{config.seed}", make_pools(train, config))
         detector.eval()
         for score in SCORES:
@@ -135,7 +136,9 @@ def holdout_whole(
     rows = []
     for number, fold in enumerate(folds(images.manifest)):
         detector = make_detector(config)
-        detector.fit_weights(images.subset(fold.learn), out / f"{number}-{config.seed}")
+        train, folder = images.subset(fold.learn), out / f"{number}-{config.seed}"
+        detector.claim(train, folder)
+        detector.fit_weights(train, folder)
         wanted = np.unique(np.r_[fold.fakes, fold.known, fold.foreign])
         values = np.full(len(images), np.nan)
         values[wanted] = detector.eval().score(images.image(int(row)) for row in wanted)
