@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from helpers.cli.common import AsJson, group, print_json, tell
+from helpers.errors import printable
 
 app = group("Build, refresh, run and check the lessons.")
 
@@ -22,9 +23,11 @@ def build_command(lesson: Lesson = None, folder: Folder = None, as_json: AsJson 
     from helpers.course import NOTEBOOKS
     from helpers.course.build import build
     from helpers.course.index import write_index
+    from helpers.course.teaching import write_teaching
 
     results = build(folder or NOTEBOOKS, lesson)
     write_index(folder or NOTEBOOKS)
+    write_teaching(folder or NOTEBOOKS)
     if as_json:
         print_json([{"lesson": path.name, "written": written} for path, written in results], indent=None)
         return
@@ -38,6 +41,7 @@ def refresh_command(lesson: Lesson = None, folder: Folder = None, as_json: AsJso
     from helpers.course import NOTEBOOKS
     from helpers.course.index import write_index
     from helpers.course.refresh import refresh
+    from helpers.course.teaching import write_teaching
 
     times: dict[str, float] = {}
 
@@ -47,6 +51,7 @@ def refresh_command(lesson: Lesson = None, folder: Folder = None, as_json: AsJso
 
     refresh(folder or NOTEBOOKS, lesson, after_lesson)
     write_index(folder or NOTEBOOKS)
+    write_teaching(folder or NOTEBOOKS)
     if as_json:
         print_json(times, indent=None)
 
@@ -109,3 +114,49 @@ def index_command(folder: Folder = None, as_json: AsJson = False) -> None:
         print_json({"file": str(path)}, indent=None)
         return
     typer.echo(str(path))
+
+
+@app.command("answers")
+def answers_command(
+    lesson: Lesson = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Write to this file instead of printing.")] = None,
+    folder: Folder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print the answer key: solutions, what they must fulfil, mistakes that are caught, right options of quizzes."""
+    from helpers.course import NOTEBOOKS
+    from helpers.course.answers import answer_key
+    from helpers.data.files import write_atomic
+    from helpers.lessons.registry import all_exercises
+
+    text = answer_key(all_exercises(), folder or NOTEBOOKS, lesson)
+    if out is not None:
+        write_atomic(out, text.encode())
+    if as_json:
+        print_json({"file": None if out is None else str(out), "markdown": text}, indent=None)
+    else:
+        typer.echo(str(out) if out else text, nl=out is not None)
+
+
+@app.command("grade")
+def grade_command(
+    notebooks: Annotated[list[Path], typer.Argument(help="Notebooks that were handed in.")],
+    run: Annotated[
+        bool, typer.Option("--run", help="Execute them anew; this runs somebody else's code on this machine.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Tell what `check` says of the exercises in notebooks that were handed in; exit status 2 if one does not run."""
+    from helpers.course import NOTEBOOKS, CourseError
+    from helpers.course.grade import grade
+    from helpers.lessons.registry import all_exercises
+
+    grades = [grade(path, all_exercises(), NOTEBOOKS, run=run) for path in notebooks]
+    if as_json:
+        print_json([asdict(one) for one in grades])
+    else:
+        for one in grades:
+            words = ", ".join(f"{name} {outcome}" for name, outcome in one.outcomes.items())
+            typer.echo(f"{printable(one.notebook)}: {one.passed} of {len(one.outcomes)} passed: {words}")
+    if failed := [one for one in grades if one.error]:
+        raise CourseError("; ".join(f"{printable(one.notebook)}: {one.error}" for one in failed))
