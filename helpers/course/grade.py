@@ -82,8 +82,8 @@ def grade(path: Path, exercises: Sequence[Exercise], folder: Path, *, run: bool 
         notebook = read_notebook(path)
     except CourseError as error:
         return Grade(str(path), number, {exercise.id: ABSENT for exercise in own}, str(error))
-    error = _run(notebook) if run else ""
-    return Grade(str(path), number, outcomes(notebook, own), error)
+    failed = _run(notebook) if run else ""
+    return Grade(str(path), number, outcomes(notebook, own), failed)
 
 
 def _run(notebook: NotebookNode) -> str:
