@@ -55,7 +55,7 @@ def outcomes(notebook: NotebookNode, exercises: Sequence[Exercise]) -> dict[str,
     found = {exercise.id: ABSENT for exercise in exercises}
     for cell in code_cells(notebook):
         printed = "".join(output.text for output in cell.outputs if output.output_type == "stream")
-        said = dict(match.groups() for line in printed.splitlines() if (match := SAID.match(line)))
+        said = {match[1]: match[2] for line in printed.splitlines() if (match := SAID.match(line))}
         found |= {name: said[name] for name in checked(cell) if name in said and name in found}
     return found
 
