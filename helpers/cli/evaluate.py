@@ -89,7 +89,6 @@ def evaluate(
         _write_scores(tables, scores)
     known = _known([*detectors, *rivals])
     thresholds = [one.threshold for one in detectors]
-    report: reports.Report | None
     if against:
         report = reports.compare(tables, others, **known, cluster=cluster, n_draws=draws)
     else:
