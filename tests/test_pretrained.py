@@ -293,7 +293,7 @@ def test_a_holdout_does_not_go_on_where_another_was(
     first = grouped_holdout(images, pool, chosen, tmp_path, count=2, histories=("plain",))
     again = grouped_holdout(images, pool, chosen, tmp_path, count=2, histories=("plain",))
     pd.testing.assert_frame_equal(first, again)
-    with pytest.raises(DetectorError, match="a run with other config.copies"):
+    with pytest.raises(DetectorError, match="a run with other copies"):
         grouped_holdout(images, pool, chosen.changed(copies=0.5), tmp_path, count=2)
     learnt = np.ones(len(images), bool)
     learnt[:4] = False

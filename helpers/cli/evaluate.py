@@ -89,10 +89,11 @@ def evaluate(
         _write_scores(tables, scores)
     known = _known([*detectors, *rivals])
     thresholds = [one.threshold for one in detectors]
+    report: Report | None = None
     if against:
         report = reports.compare(tables, others, **known, cluster=cluster, n_draws=draws)
-    else:
-        report = reports.evaluate(tables, thresholds, **known, cluster=cluster, n_draws=draws) if whole else None
+    elif whole:
+        report = reports.evaluate(tables, thresholds, **known, cluster=cluster, n_draws=draws)
     rating: dict[str, Any] = {"seen_sources": known["seen_sources"], "n_draws": draws}
     sources = error_rates.false_positive_rates(tables, thresholds, **rating)
     pooled = error_rates.pooled_rates(tables, thresholds, **rating)
