@@ -19,6 +19,7 @@ from helpers.cli.common import (
     kept_on_interrupt,
     one_line_entries,
     only_run,
+    print_json,
     print_rows,
     readable_rows,
     tell,
@@ -122,6 +123,53 @@ def augmentation(
         results = augmentation_study(range(seeds), (mapping_steps, steps), out, say=tell)
     if as_json:
         typer.echo(one_line_entries(results))
+
+
+@app.command()
+def redraw(
+    detector: Annotated[Path, typer.Argument(help="Folder of a trained detector, or name of a shipped one.")],
+    decoders: Annotated[str, typer.Option(help="Folder of the autoencoders' weights, or their name.")] = "autoencoders",
+    manifest: Annotated[str, typer.Option(help="A manifest file, or a name in the catalog.")] = "benchmark",
+    root: Root = None,
+    where: Where = None,
+    split: Annotated[str, typer.Option(help="Split whose photographs are redrawn; 'all' for every row.")] = "val",
+    most: Annotated[int, typer.Option(min=0, help="Sample at most so many photographs; 0: all.")] = 200,
+    draws: Draws = 1000,
+    on_error: WhenRefused = OnError.STOP,
+    as_json: AsJson = False,
+) -> None:
+    """Redraw photographs by autoencoders of real generators, seen in training or not: are the copies recognised?"""
+    from helpers.api import detector_folder
+    from helpers.data.catalog.weights import weights_folder
+    from helpers.data.image_set import ImageSet
+    from helpers.data.select import load_rows, sample_rows
+    from helpers.detectors.config import SMALLEST, DetectorError
+    from helpers.detectors.registry import load_detector
+    from helpers.selection.redrawn import QUALITY, redrawn_study
+
+    one, folder = load_detector(detector_folder(detector)), weights_folder(decoders)
+    df, place = load_rows(manifest, root, where)
+    df = df[(df["label"] == "real") & ((df["split"] == split) | (split == "all"))].reset_index(drop=True)
+    if df.empty:
+        raise DetectorError(f"no photograph of split {split}")
+    df, refused = readable_rows(sample_rows(df, most or len(df)).reset_index(drop=True), place, on_error, SMALLEST)
+    photographs = list(ImageSet(df, place).images())
+    false_alarms, results = redrawn_study(one, photographs, folder, n_draws=draws, progress=tell)
+    head = {"detector": one.name, "manifest": Path(manifest).name, "split": split, "quality": QUALITY}
+    if as_json:
+        rates = {"photographs_called_generated": round(false_alarms, 4)}
+        rows = {"decoders": [result.to_dict() for result in results]}
+        print_json({**head, **rates, **rows, "refused": [error.to_dict() for error in refused]}, indent=1)
+    else:
+        cells = [
+            (one.decoder, "yes" if one.seen else "no", str(one.auc), f"{one.higher:.2f}", f"{one.called_generated:.2f}")
+            for one in results
+        ]
+        title = f"{len(photographs)} photographs, {false_alarms:.0%} of them called generated"
+        print_rows(
+            ("decoder", "seen in training", "AUC", "copy ranks higher", "copies called generated"), cells, title=title
+        )
+    tell_refused(refused)
 
 
 @app.command()
