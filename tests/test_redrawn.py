@@ -76,5 +76,5 @@ def test_the_command_reads_photographs_alone(decoders: Path, tmp_path: Path) -> 
     assert done.exit_code == 0
     assert [one["photographs"] for one in result["decoders"]] == [3, 3, 3]
     assert np.all([0 <= one["auc"]["value"] <= 1 for one in result["decoders"]])
-    assert "seen in training" in run(*words, "--draws", "5").stdout
+    assert "taesd3" in run(*words, "--draws", "5").stdout
     assert "no photograph of split test" in run(*words, "--split", "test").stderr
