@@ -1,6 +1,7 @@
 """`natural-traces train`: from a configuration and a manifest to a detector on disk."""
 
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -23,6 +24,7 @@ from helpers.cli.common import (
     readable_rows,
     tell_refused,
 )
+from helpers.errors import NaturalTracesError
 
 
 def train(
@@ -33,16 +35,23 @@ def train(
     where: Where = None,
     seed: Seed = 0,
     setting: Settings = None,
+    devices: Annotated[int, typer.Option(min=1, help="Processes on each machine, each on its own device.")] = 1,
+    nodes: Annotated[int, typer.Option(min=1, help="Machines; start the command by torchrun on each.")] = 1,
     on_error: WhenRefused = OnError.STOP,
     as_json: AsJson = False,
 ) -> None:
-    """Train a detector on the train split; threshold and calibration come from the val split."""
+    """Train a detector on the train split; threshold and calibration come from the val split.
+
+    On several machines: torchrun --nnodes M --nproc-per-node N -m helpers train ...
+    """
     from helpers.data.image_set import ImageSet
     from helpers.data.select import check_sizes, load_rows
     from helpers.detectors.config import SMALLEST, changes_from, config_path
     from helpers.detectors.registry import make_detector, read_config
+    from helpers.training.processes import is_first
 
-    chosen = read_config(config_path(config), **{"seed": seed, **changes_from(setting or [])})
+    changes = {"seed": seed, **_spread(devices, nodes), **changes_from(setting or [])}
+    chosen = read_config(config_path(config), **changes)
     df, place = load_rows(manifest, root, where)
     df = df[df["split"].isin(("train", "val"))].reset_index(drop=True)
     check_sizes(df[df["split"] == "train"], chosen.training_side)
@@ -51,8 +60,10 @@ def train(
     df, refused = readable_rows(df, place, on_error)
     train_set, val_set = (ImageSet(df[df["split"] == name].reset_index(drop=True), place) for name in ("train", "val"))
     begin = time.perf_counter()
-    with only_run(out), kept_on_interrupt(kept_checkpoint(out)):
+    with only_run(out) if is_first() else nullcontext(), kept_on_interrupt(kept_checkpoint(out)):
         detector.fit(train_set, val_set, out)
+        if not is_first():
+            return
         seconds = time.perf_counter() - begin
         notes = {"manifest": Path(manifest).name, "where": where or [], "seconds": round(seconds, 1)}
         detector.save(out, notes)
@@ -62,3 +73,21 @@ def train(
     else:
         typer.echo(f"{detector.name}: {seconds:.0f} s, AUC on val {detector.history['validation_auc']:.3f}, {out}")
     tell_refused(refused)
+
+
+def _spread(devices: int, nodes: int) -> dict[str, int]:
+    """Say over how many devices and machines training is spread; nothing where there is one, as not all kinds can be.
+
+    Raises:
+        NaturalTracesError: Several machines without torchrun, or other numbers than torchrun's.
+    """
+    from helpers.training.processes import launched
+
+    started = launched()
+    if started is None and nodes > 1:
+        line = f"torchrun --nnodes {nodes} --nproc-per-node {devices} -m helpers train ..."
+        raise NaturalTracesError(f"{nodes} machines: run `{line}` on each of them (see docs/cluster.md)")
+    if started and (devices, nodes) not in ((1, 1), started):
+        raise NaturalTracesError(f"torchrun has started {started[0]} processes on each of {started[1]} machines")
+    devices, nodes = started or (devices, nodes)
+    return {name: count for name, count in (("devices", devices), ("nodes", nodes)) if count > 1}

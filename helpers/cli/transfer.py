@@ -43,11 +43,15 @@ def compare_arms(
 def processes(
     as_json: AsJson = False,
 ) -> None:
-    """Train a toy on one process and on two: how far do the weights differ, for a mean loss and for a coupled one?"""
+    """Train a toy on one process and on two: how far do the weights differ, for a mean loss and for a coupled one?
+
+    The coupled one twice: with the fakes of the own share as negatives, and with those of all processes.
+    """
     from helpers.lessons.lesson04.study import process_gap
 
     with TemporaryDirectory() as folder:
-        gaps = {name: process_gap(Path(folder), coupled=name == "coupled") for name in ("mean", "coupled")}
+        kinds = {"mean": (False, False), "coupled": (True, False), "gathered": (True, True)}
+        gaps = {name: process_gap(Path(folder), coupled=one, gather=two) for name, (one, two) in kinds.items()}
     result = {"steps": 20, "batch_size": 16, "processes": 2, "largest_difference": gaps}
     if as_json:
         print_json(result, indent=1)

@@ -37,6 +37,10 @@ class PixelCache:
         self.limit, self.bytes = limit, 0
         self._images: OrderedDict[Hashable, Image] = OrderedDict()
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Start empty in another process."""
+        return {"limit": self.limit, "bytes": 0, "_images": OrderedDict()}
+
     def get(self, key: Hashable, make: Callable[[], Image]) -> Image:
         """Return an image that is kept, or make it and keep it, and drop the oldest until all fit."""
         if key in self._images:

@@ -31,6 +31,7 @@ from helpers.detectors.config import SMALLEST, DetectorConfig, DetectorError
 from helpers.detectors.predict import Prediction, predict
 from helpers.evaluation.metrics import Conformal, PlattScaling, auc, fit_platt, threshold_of_best_accuracy
 from helpers.training import save_weights
+from helpers.training.processes import is_first
 
 __all__ = [
     "Detector",
@@ -166,9 +167,12 @@ class Detector(nn.Module, ABC):
         for name, part in (("training", train), ("validation", val)):
             if missing := set(LABELS) - set(part.manifest["label"]):
                 raise DetectorError(f"the {name} images hold none that is {' or '.join(sorted(missing))}")
-        self.claim(train, out)
+        if is_first():
+            self.claim(train, out)
         self.fit_weights(train, out)
         self.eval()
+        if not is_first():  # of the processes that torchrun has started, one judges and writes
+            return self
         self.note_history(train, val, self.calibrate(val))
         return self
 

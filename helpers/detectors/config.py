@@ -165,14 +165,18 @@ class LoopConfig(CropConfig):
         batch_size: Crops per step.
         learning_rate: At its highest.
         num_workers: Processes that load data.
+        devices: Processes on each machine that train, each on its own device.
+        nodes: Machines.
     """
 
-    not_trained: ClassVar[frozenset[str]] = DetectorConfig.not_trained | {"num_workers"}
+    not_trained: ClassVar[frozenset[str]] = DetectorConfig.not_trained | {"num_workers", "devices", "nodes"}
 
     steps: int = Field(default=1500, ge=1)
     batch_size: int = Field(default=48, ge=2)
     learning_rate: float = Field(default=2e-3, gt=0)
     num_workers: int = Field(default=0, ge=0)
+    devices: int = Field(default=1, ge=1)
+    nodes: int = Field(default=1, ge=1)
 
     def fit_config(self, steps: int, batch_size: int | None = None) -> FitConfig:
         """Settings of one run of the loop."""
@@ -181,6 +185,8 @@ class LoopConfig(CropConfig):
             batch_size=batch_size or self.batch_size,
             seed=self.seed,
             num_workers=self.num_workers,
+            devices=self.devices,
+            nodes=self.nodes,
             channels_last=True,
             checkpoint_every=250,
             log_every=25,

@@ -11,11 +11,13 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from filelock import FileLock
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -138,7 +140,16 @@ class ShardedMaps:
     """
 
     def __init__(self, files: Sequence[Path]) -> None:
-        self.parts = [np.load(path, mmap_mode="r") for path in files]
+        self.files = tuple(files)
+
+    @cached_property
+    def parts(self) -> list[NDArray[np.float16]]:
+        """The arrays, opened once in each process."""
+        return [np.load(path, mmap_mode="r") for path in self.files]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Send names to other processes, not what is in the files."""
+        return {"files": self.files}
 
     def __len__(self) -> int:
         return sum(len(part) for part in self.parts)
@@ -233,9 +244,11 @@ def build_pool(
     files = []
     for start in range(0, len(entries), SHARD):
         path = place / f"{start // SHARD:05d}.npy"
-        if not path.is_file():
-            part = _maps(images, lower, plan, entries[start : start + SHARD], redraw)
-            write_atomic(path, _as_bytes(part))
+        place.mkdir(parents=True, exist_ok=True)
+        with FileLock(path.with_suffix(".lock")):  # of several processes, one makes it
+            if not path.is_file():
+                part = _maps(images, lower, plan, entries[start : start + SHARD], redraw)
+                write_atomic(path, _as_bytes(part))
         files.append(path)
         progress(min(start + SHARD, len(entries)), len(entries))
     rows, kinds, _ = zip(*entries, strict=True)

@@ -33,12 +33,13 @@ The rules that make a run repeatable, and hence resumable to the last bit:
   before. Nothing but weights, optimizer states and the step count has to be stored.
 * A checkpoint is one file that takes its name in one step. Killed at any moment, a run continues from the last one.
 * A step means the same on every machine: `batch_size` counts the images of one optimizer step over all processes
-  and micro-batches together.
+  and micro-batches together. A contrast within the batch gathers its embeddings (`helpers.training.processes`).
 """
 
 from helpers.data.files import StorageError, write_atomic
 from helpers.data.seeds import derive_seed
 from helpers.training.loop import fit
+from helpers.training.processes import gathered
 from helpers.training.run import read_log
 from helpers.training.storage import load_weights, read_weights, save_weights
 from helpers.training.task import Batch, DivergedError, FitConfig, FitError, FitResult, MemoryLimitError, Task
@@ -54,6 +55,7 @@ __all__ = [
     "Task",
     "derive_seed",
     "fit",
+    "gathered",
     "load_weights",
     "read_log",
     "read_weights",

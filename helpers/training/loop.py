@@ -3,6 +3,7 @@
 import contextlib
 import math
 import os
+import re
 import sys
 import warnings
 from collections.abc import Iterator
@@ -12,12 +13,13 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.multiprocessing.spawn import ProcessRaisedException
+from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 from torch.utils.data import Dataset
 
 from helpers.data.files import StorageError
 from helpers.data.seeds import derive_seed
 from helpers.training.batches import StepDataset, map_tensors, split_batch, step_loader
+from helpers.training.processes import launched
 from helpers.training.run import CHECKPOINT_NAME, LOG_NAME, Run, progress_bar, record, remember, start
 from helpers.training.storage import fill, read_state
 from helpers.training.task import Batch, DivergedError, FitConfig, FitError, FitResult, MemoryLimitError, Task
@@ -34,8 +36,8 @@ def fit(task: Task, dataset: Dataset[Any], config: FitConfig, out: Path, *, resu
     batch and networks without batch normalisation (which then sees smaller batches); random numbers inside a loss
     are then drawn per micro-batch, thus others. A task whose loss couples the batch sets `splittable = False`.
 
-    Over several processes each takes its share of the batch, gradients and running statistics are averaged.
-    A coupled loss then couples each share only.
+    Over several processes each takes its share of the batch, gradients and running statistics are averaged. A loss
+    that couples the batch gathers its embeddings, see `helpers.training.processes`. When a process dies, all end.
 
     Args:
         task: Networks, optimizers, losses. It is trained in place.
@@ -62,6 +64,7 @@ def fit(task: Task, dataset: Dataset[Any], config: FitConfig, out: Path, *, resu
     fabric = Fabric(
         accelerator=config.accelerator,
         devices=config.devices,
+        num_nodes=config.nodes,
         strategy=_strategy(config),
         precision=config.precision,  # type: ignore[arg-type]
     )
@@ -79,6 +82,10 @@ def fit(task: Task, dataset: Dataset[Any], config: FitConfig, out: Path, *, resu
 
 def _strategy(config: FitConfig) -> str:
     """Choose how several processes start: spawned, but in a notebook forked, since its cells cannot be imported."""
+    if launched():
+        return "ddp"
+    if config.nodes > 1:
+        raise FitError(f"{config.nodes} machines: start this command by torchrun on each of them")
     if config.strategy != "auto" or config.devices == 1:
         return config.strategy
     return "ddp_notebook" if hasattr(sys, "ps1") else "ddp_spawn"
@@ -89,12 +96,28 @@ def _launch(fabric: "Fabric", arguments: tuple[Any, ...]) -> dict[str, Any]:
     try:
         outcome: dict[str, Any] = fabric.launch(_train, *arguments)  # type: ignore[arg-type]
         return outcome
+    except ProcessExitedException as error:
+        raise FitError(f"{_how_it_ended(error)}; {_KEPT}") from error
     except ProcessRaisedException as error:
         name, _, message = str(error).strip().splitlines()[-1].partition(": ")
         for kind in (FitError, DivergedError, MemoryLimitError, StorageError):
             if name == f"{kind.__module__}.{kind.__name__}":
                 raise kind(message) from error
+        if _LOST.search(str(error)):
+            raise FitError(
+                f"a training process was lost ({name}: {message.strip() or 'no reason given'}); {_KEPT}"
+            ) from error
         raise
+
+
+_KEPT = "the last checkpoint is kept, and the same call goes on from there"
+_LOST = re.compile(r"[Cc]onnection (closed|reset)|[Gg]loo|NCCL|DistBackendError|Broken pipe")
+
+
+def _how_it_ended(error: ProcessExitedException) -> str:
+    """Say which process ended how."""
+    name = f" by {error.signal_name}" if error.signal_name else f" with status {error.exit_code}"
+    return f"training process {error.error_index} ended{name}, as when memory runs out or somebody kills it"
 
 
 def _train(
@@ -245,9 +268,8 @@ def _set_learning_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:
 def _average_over_processes(fabric: "Fabric", tensors: list[Tensor | None]) -> None:
     """Replace tensors by their mean over all processes, in place.
 
-    DistributedDataParallel does this inside `backward`. Here it follows `backward`, in one message of fixed order: a
-    process may then split its batch alone when its memory runs out, a turn may use part of the networks, and the order
-    of additions, hence every bit, is the same after a restart. The price: sending does not overlap computing.
+    DistributedDataParallel does this inside `backward`; `helpers.training.processes` says why it is done here, in one
+    message of fixed order that follows `backward`. The price: sending does not overlap computing.
     """
     present = [tensor for tensor in tensors if tensor is not None]
     if fabric.world_size == 1 or not present:

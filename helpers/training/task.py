@@ -37,6 +37,7 @@ class Task(nn.Module, abc.ABC):
     Attributes:
         splittable: Whether the loss of a batch is the mean of the losses of its parts. Set it to False where the
             loss couples the images of a batch, as a contrastive loss does: the loop then never splits the batch.
+            Over several processes such a loss calls `helpers.training.processes.gathered` on its embeddings.
     """
 
     splittable: bool = True
@@ -87,10 +88,11 @@ class FitConfig:
         seed: Determines order, noise and dropout. The initial weights are the task's own matter.
         precision: "32-true", "bf16-mixed" or "16-mixed" (with loss scaling).
         accelerator: "auto", "cpu", "cuda" or "mps", as in Lightning Fabric.
-        devices: How many, each with its own process.
+        devices: How many on each machine, each with its own process.
+        nodes: Machines; more than one are started by torchrun.
         strategy: As in Lightning Fabric. For several devices "auto" is "ddp_spawn", so a script that calls `fit` then
             needs `if __name__ == "__main__":`; in a notebook it is "ddp_notebook", which forks (not on Windows, and
-            not after the notebook has used a GPU).
+            not after the notebook has used a GPU); in a process that torchrun has started it is "ddp".
         num_workers: Processes that load data; the result does not depend on it.
         checkpoint_every: Steps between checkpoints.
         log_every: Steps between rows of the log, each the mean over the steps since the last.
@@ -107,6 +109,7 @@ class FitConfig:
     precision: str = "32-true"
     accelerator: str = "auto"
     devices: int = 1
+    nodes: int = 1
     strategy: str = "auto"
     num_workers: int = 0
     checkpoint_every: int = 500
@@ -118,17 +121,22 @@ class FitConfig:
     progress: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "devices", "checkpoint_every", "log_every", "accumulate"):
+        for name in ("steps", "batch_size", "devices", "nodes", "checkpoint_every", "log_every", "accumulate"):
             if getattr(self, name) < 1:
                 raise FitError(f"{name} must be at least 1, not {getattr(self, name)}")
         if self.precision not in PRECISIONS:
             raise FitError(f"precision must be one of {', '.join(PRECISIONS)}, not {self.precision!r}")
-        if self.batch_size % self.devices:
-            raise FitError(f"batch_size {self.batch_size} is not a multiple of {self.devices} devices")
-        if self.accumulate > self.batch_size // self.devices:
+        if self.batch_size % self.processes:
+            raise FitError(f"batch_size {self.batch_size} is not a multiple of {self.processes} devices")
+        if self.accumulate > self.batch_size // self.processes:
             raise FitError(
-                f"accumulate {self.accumulate} exceeds the {self.batch_size // self.devices} images per device"
+                f"accumulate {self.accumulate} exceeds the {self.batch_size // self.processes} images per device"
             )
+
+    @property
+    def processes(self) -> int:
+        """Devices of all machines, each with its process."""
+        return self.devices * self.nodes
 
 
 @dataclass(frozen=True)

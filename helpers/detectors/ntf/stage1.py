@@ -32,7 +32,7 @@ from helpers.detectors.ntf.stage1_losses import (
     variance_floor,
 )
 from helpers.pixels.views import BREAKERS
-from helpers.training import FitConfig, Task, fit
+from helpers.training import FitConfig, Task, fit, gathered
 from helpers.training.schedule import warm_cosine
 
 __all__ = [
@@ -135,10 +135,11 @@ class TraceMapping(Task):
         """Compute the weighted sum and each term; `rank` is the effective rank of the homogeneous embedding."""
         count = len(batch["first"])
         views = torch.cat([batch["first"], batch["second"], batch["broken"].flatten(0, 1)])
-        homogeneous, heterogeneous = self.encoder(views)
+        homogeneous, heterogeneous = (_whole_batch(part, count) for part in self.encoder(views))
+        (rows,), terms = gathered(batch["row"]), self.terms
+        count = len(rows)
         kept, broken = homogeneous[: 2 * count], homogeneous[2 * count :]
         first, second = heterogeneous[:count], heterogeneous[count : 2 * count]
-        rows, terms = batch["row"], self.terms
         # A photograph that was drawn twice would have to find itself and be told from itself.
         once = torch.tensor([int(row) not in rows[:place].tolist() for place, row in enumerate(rows)])
         # Of a few photographs, a batch may show one alone: then there is nothing to bring together.
@@ -154,6 +155,11 @@ class TraceMapping(Task):
         loss = sum((getattr(terms, name) * value for name, value in parts.items()), start=homogeneous.new_zeros(()))
         rank = torch.tensor(effective_rank(homogeneous.detach()), device=homogeneous.device)
         return {"loss": loss, **{name: value.detach() for name, value in parts.items()}, "rank": rank}
+
+
+def _whole_batch(embedding: Tensor, count: int) -> Tensor:
+    """Join the embeddings of all processes; first, second and broken views stay one after the other."""
+    return torch.cat(gathered(embedding[:count], embedding[count : 2 * count], embedding[2 * count :]))
 
 
 def map_traces(

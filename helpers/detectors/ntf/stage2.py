@@ -20,7 +20,7 @@ from helpers.detectors.networks import Backbone
 from helpers.detectors.ntf.stage1 import TraceEncoder, projection
 from helpers.detectors.ntf.stage2_losses import hardness_weights, repulsion_loss, soft_contrastive_loss, soft_targets
 from helpers.errors import NaturalTracesError
-from helpers.training import Task
+from helpers.training import Task, gathered
 from helpers.training.schedule import update_average, warm_cosine
 
 __all__ = ["TARGETS", "SoftTransfer", "Student", "TransferTerms", "targets_for"]
@@ -143,20 +143,28 @@ class SoftTransfer(Task):
     def losses(self, turn: str, batch: dict[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
         """Compute the weighted sum and each term."""
         images, fake = batch["image"], batch["label"] == 1
-        embedding, logits = self.student(images)
+        embedding, logits, traces, fake = gathered(*self.student(images), self._traces(images, fake), fake)
         parts = {"classification": _classification(logits, fake, self.terms.smoothing)}
-        if bool(fake.any()) and not bool(fake.all()):
-            parts |= self._contrast(images[~fake], embedding[~fake], embedding[fake])
+        if bool(fake.any()) and not bool(fake.all()) and self._contrasts:
+            parts |= self._contrast(traces[~fake], embedding[~fake], embedding[fake])
         weighted = [getattr(self.terms, name) * value for name, value in parts.items()]
         return {"loss": torch.stack(weighted).sum(), **{name: value.detach() for name, value in parts.items()}}
 
-    def _contrast(self, photographs: Tensor, anchors: Tensor, fakes: Tensor) -> dict[str, Tensor]:
+    @property
+    def _contrasts(self) -> bool:
+        return self.terms.contrast != 0 or self.terms.repulsion != 0
+
+    @torch.no_grad()
+    def _traces(self, images: Tensor, fake: Tensor) -> Tensor:
+        """Ask the teacher about photographs, if its word counts; the rows of fakes are zero: float (n, size)."""
+        traces = self.bank.new_zeros(len(images), self.bank.shape[1])
+        if self._contrasts and not bool(fake.all()):
+            traces[~fake] = self.teacher.eval().traces(images[~fake])
+        return traces
+
+    def _contrast(self, traces: Tensor, anchors: Tensor, fakes: Tensor) -> dict[str, Tensor]:
         terms = self.terms
-        if terms.contrast == 0 and terms.repulsion == 0:
-            return {}
-        with torch.no_grad():
-            similarity = self.teacher.eval().traces(photographs) @ self.bank.T
-        targets = targets_for(similarity, terms.targets, terms.teacher_temperature)
+        targets = targets_for(traces @ self.bank.T, terms.targets, terms.teacher_temperature)
         targets = torch.cat([targets, targets.new_zeros(len(anchors), len(fakes))], dim=1)
         hardness = hardness_weights(anchors, fakes, terms.sharpness)
         weights = torch.cat([hardness.new_ones(len(anchors), len(self.bank)), hardness], dim=1)

@@ -194,12 +194,13 @@ def experiment(base: NaturalTraceConfig, seeds: Sequence[int], folder: Path, *, 
     }
 
 
-def process_gap(folder: Path, *, coupled: bool, steps: int = 20) -> float:
+def process_gap(folder: Path, *, coupled: bool, gather: bool = False, steps: int = 20) -> float:
     """Train the toy of stage 2 on one process and on two, and return the largest difference of any weight.
 
     Args:
         folder: For checkpoints and logs.
         coupled: Whether the batch's own fakes are the negatives.
+        gather: Whether those of all processes are.
         steps: Of gradient descent.
 
     Returns:
@@ -211,6 +212,6 @@ def process_gap(folder: Path, *, coupled: bool, steps: int = 20) -> float:
         config = FitConfig(
             steps=steps, batch_size=16, accelerator="cpu", devices=devices, strategy=strategy, progress=False
         )
-        task = fit(CircleTask(coupled), Pairs(), config, folder / f"{coupled}-{devices}").task
+        task = fit(CircleTask(coupled, gather=gather), Pairs(), config, folder / f"{coupled}-{gather}-{devices}").task
         weights.append(torch.cat([parameter.detach().flatten() for parameter in task.parameters()]))
     return float((weights[0] - weights[1]).abs().max())

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from helpers.detectors.ntf.stage2_losses import hardness_weights, soft_contrastive_loss, soft_targets
-from helpers.training import Task
+from helpers.training import Task, gathered
 
 __all__ = ["Circle", "CircleTask", "Pairs", "Pull", "effective_count", "information", "on_circle", "pulls"]
 
@@ -134,14 +134,15 @@ class CircleTask(Task):
     Args:
         coupled: Whether the batch's own fakes are the negatives, as in stage 2; else two fixed points are.
         seed: Seed of the weights.
+        gather: Whether the fakes of all processes are the negatives, as in stage 2; else those of the own share.
     """
 
     bank: Tensor
     fixed: Tensor
 
-    def __init__(self, coupled: bool, seed: int = 0) -> None:
+    def __init__(self, coupled: bool, seed: int = 0, *, gather: bool = False) -> None:
         super().__init__()
-        self.coupled, self.splittable = coupled, not coupled
+        self.coupled, self.splittable, self.gather = coupled, not coupled, gather
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.network = nn.Sequential(nn.Linear(8, 16), nn.Tanh(), nn.Linear(16, 2)).double()
@@ -157,5 +158,7 @@ class CircleTask(Task):
         anchors = F.normalize(self.network(batch["photograph"]), dim=1)
         negatives = F.normalize(self.network(batch["fake"]), dim=1) if self.coupled else self.fixed
         similarity = F.normalize(batch["photograph"][:, :2], dim=1) @ self.bank.T
+        if self.gather:
+            anchors, negatives, similarity = gathered(anchors, negatives, similarity)
         targets = F.pad(soft_targets(similarity, 0.1), (0, len(negatives)))
         return {"loss": soft_contrastive_loss(anchors, torch.cat([self.bank, negatives]), targets, 0.2)}
