@@ -182,6 +182,7 @@ def on_disk(folder: Path) -> Path:
     return folder / "manifest.csv"
 
 
+@pytest.mark.slow
 def test_the_command_trains_on_two_devices_and_by_torchrun(tmp_path: Path, project: Path) -> None:
     """One process judges and writes; validation images count once; both ways end with the same card."""
     words = ["train", "ntf", "--manifest", str(on_disk(tmp_path / "set")), "--json"]

@@ -5,7 +5,7 @@ import io
 import json
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from enum import StrEnum
@@ -42,6 +42,13 @@ class Form(StrEnum):
     TABLE = "table"
     JSON = "json"
     CSV = "csv"
+
+
+class Engine(StrEnum):
+    """Where pictures are scored."""
+
+    HERE = "here"
+    RAY = "ray"
 
 
 @dataclass(frozen=True)
@@ -84,6 +91,14 @@ def score(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Comma-separated values with a head.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary.")] = False,
+    engine: Annotated[
+        Engine, typer.Option(help="here, or ray: on several processes or machines; --out is a folder of Parquet then.")
+    ] = Engine.HERE,
+    shard: Annotated[int, typer.Option(min=1, help="Images of one Parquet file of --engine ray.")] = 4096,
+    processes: Annotated[
+        int | None, typer.Option(min=1, help="Processes of --engine ray; one for each core or GPU when left out.")
+    ] = None,
+    gpus: Annotated[float, typer.Option(min=0, help="GPUs of each process of --engine ray.")] = 0,
 ) -> None:
     """Score pictures: one row each, with path, score, probability of being generated, verdict and error.
 
@@ -92,6 +107,9 @@ def score(
     """
     from helpers.data.inputs import find_inputs
 
+    if engine is Engine.RAY:
+        _score_with_ray(list(_named(paths)), (detector, device, setting), out, (shard, processes, workers, gpus), quiet)
+        return
     form = _form(as_json, as_csv, out)
     _check_out(out, resume)
     inputs = find_inputs(_named(paths))
@@ -113,6 +131,52 @@ def score(
         known_part = f", {len(finished):,} known before" if finished else ""
         tell(f"{_summary(counts)}{known_part}{_left_out(inputs.left_out)}")
     if counts[REFUSED]:
+        raise typer.Exit(Status.FAILED)
+
+
+def _score_with_ray(
+    paths: list[str],
+    which: tuple[str | None, str, str],
+    out: Path | None,
+    sizes: tuple[int, int | None, int | None, float],
+    quiet: bool,
+) -> None:
+    """Score by the engine: Parquet files of rows in a folder, and a summary with the peak of memory."""
+    from functools import partial
+
+    from tqdm import tqdm
+
+    from helpers.api import detector_folder, load_detector
+    from helpers.detectors import engine
+    from helpers.detectors.registry import weights_hash
+
+    if out is None:
+        raise typer.BadParameter("--engine ray needs --out FOLDER")
+    if out.is_file():
+        raise RowsError(f"{out}: a file, where --engine ray needs a folder")
+    detector, device, setting = which
+    rows, processes, threads, gpus = sizes
+    folder = detector_folder(detector).absolute()
+    shards = engine.plan(paths, rows)
+    identity = json.dumps([weights_hash(folder), load_detector(folder, setting=setting).config.values()])
+    load = partial(load_detector, folder, device="cuda" if gpus else device, setting=setting)
+
+    def progress(done: "Iterable[engine.Done]") -> "Iterable[engine.Done]":
+        return tqdm(done, total=len(shards), unit="shard", disable=True if quiet else None, leave=False)
+
+    kept = f"interrupted: {out} keeps the shards that are done; the same command does the rest"
+    try:
+        done = engine.score_with_ray(
+            load, identity, shards, out, workers=processes, threads=threads or 2, gpus=gpus, progress=progress
+        )
+    except KeyboardInterrupt:
+        raise InterruptedRunError(kept) from None
+    images, refused = (sum(getattr(one, name) for one in done) for name in ("images", "refused"))
+    known = sum(one.images for one in done if not one.seconds)
+    peaks = f"peak memory {max(one.peak_mb for one in done):,.0f} MB a worker, {engine.peak_memory():,.0f} MB here"
+    if not quiet:
+        tell(f"{images:,} picture(s) in {len(done):,} shard(s), {refused:,} refused, {known:,} known before; {peaks}")
+    if refused:
         raise typer.Exit(Status.FAILED)
 
 

@@ -1,6 +1,6 @@
 """One row for each image, as images come: score, probability, verdict, or why it was refused."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from os import PathLike, fspath
@@ -12,19 +12,32 @@ import torch
 from PIL import Image as PillowImage
 from torch import Tensor
 
-from helpers.data.images import Image, from_pil, read_image
+from helpers.data.images import Image, decode, from_pil, read_image
 from helpers.errors import NaturalTracesError
 
 if TYPE_CHECKING:
     from helpers.detectors.base import Detector
 
-__all__ = ["GENERATED", "PHOTOGRAPH", "InputError", "Prediction", "as_image", "predict"]
+__all__ = ["GENERATED", "PHOTOGRAPH", "InputError", "Prediction", "Source", "as_image", "predict"]
 
 PHOTOGRAPH, GENERATED = "photograph", "generated"
 
 
 class InputError(NaturalTracesError):
     """An input that is no image."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """An image that lies where no path leads, such as in a bucket or in a table.
+
+    Attributes:
+        name: What its row is called.
+        read: Fetches the bytes of the image file; may raise `ImageError`.
+    """
+
+    name: str
+    read: Callable[[], bytes]
 
 
 @dataclass(frozen=True)
@@ -58,9 +71,9 @@ def predict(
 
     Args:
         detector: Trained.
-        inputs: One input or many. An input is the path of a file; a Pillow picture; a uint8 array (H, W, 3), (H, W, 4)
-            or (H, W); or a uint8 tensor (3, H, W) or (1, H, W). Transparent pixels lie on the ground that `from_pil`
-            documents. Many are any iterable, or an array or tensor with one axis more.
+        inputs: One input or many. An input is the path of a file; a `Source`; a Pillow picture; a uint8 array
+            (H, W, 3), (H, W, 4) or (H, W); or a uint8 tensor (3, H, W) or (1, H, W). Transparent pixels lie on the
+            ground that `from_pil` documents. Many are any iterable, or an array or tensor with one axis more.
         batch: Images at a time; 16 on a processor and 64 on a GPU when None.
         workers: Threads that read and decode ahead; 2 when None.
 
@@ -71,7 +84,7 @@ def predict(
 
     def prepared(item: tuple[int, Any]) -> tuple[str, list[Image] | str]:
         number, value = item
-        name = fspath(value) if isinstance(value, str | PathLike) else f"image {number}"
+        name = _name_of(value, number)
         try:
             return str(name), [view.clone() for view in detector.views(as_image(value))]
         except NaturalTracesError as error:
@@ -97,9 +110,15 @@ def _row(detector: "Detector", name: str, score: float) -> Prediction:
     return Prediction(name, score, probability, GENERATED if score >= detector.threshold else PHOTOGRAPH, None)
 
 
+def _name_of(value: Any, number: int) -> str:  # noqa: ANN401
+    if isinstance(value, Source):
+        return value.name
+    return str(fspath(value)) if isinstance(value, str | PathLike) else f"image {number}"
+
+
 def _many(inputs: Any) -> Iterable[Any]:  # noqa: ANN401
     """Make a list of one input."""
-    one = isinstance(inputs, str | PathLike | PillowImage.Image) or (
+    one = isinstance(inputs, str | PathLike | Source | PillowImage.Image) or (
         isinstance(inputs, np.ndarray | Tensor) and inputs.ndim < 4
     )
     return [inputs] if one else inputs
@@ -120,6 +139,8 @@ def as_image(value: Any) -> Image:  # noqa: ANN401
     """
     if isinstance(value, str | PathLike):
         return read_image(Path(fspath(value)))
+    if isinstance(value, Source):
+        return decode(value.read(), value.name)
     if isinstance(value, PillowImage.Image):
         return from_pil(value)
     if isinstance(value, np.ndarray):
