@@ -3,6 +3,7 @@
 #   make course   run all lessons headless and print the closing table
 #   make test     linters, unit tests, static notebook tests, nbval over both copies of every lesson
 #   make lab      JupyterLab, opened at lesson 00
+#   make site     lessons, pages and API as HTML in build/site, readable without a network
 #
 # PYTHON=python3.12 make course   chooses the interpreter of a new .venv (3.11 or newer).
 
@@ -21,7 +22,7 @@ export OMP_NUM_THREADS ?= 1
 export MKL_NUM_THREADS ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: course test lab lint unit browser notebooks refresh lock setup clean fuzz
+.PHONY: course test lab lint unit browser notebooks refresh lock setup clean fuzz site dist
 .DELETE_ON_ERROR:
 
 course: $(READY)
@@ -59,6 +60,17 @@ notebooks: $(READY)
 
 refresh: $(READY)
 	$(RUN) -m helpers course refresh
+
+# Lessons as they are stored, pages and API as HTML with search; warnings, broken links and missing alt texts are errors.
+site: $(READY)
+	@$(RUN) -c 'import sphinx, myst_nb, pydata_sphinx_theme' 2>/dev/null || $(RUN) -m pip install --quiet --no-build-isolation -e '.[docs]'
+	$(RUN) -m sphinx -q -W --keep-going -c docs/site -b html . build/site
+	$(RUN) docs/site/check_pages.py build/site
+	@echo 'Open build/site/index.html'
+
+# Wheel and source distribution, in dist/.
+dist: $(READY)
+	$(RUN) -m hatchling build -d dist
 
 # For maintainers: resolve the ranges of pyproject.toml anew, for every platform and Python, with hashes and no index addresses.
 lock: $(READY)

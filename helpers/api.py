@@ -1,5 +1,7 @@
 """The public face: load a detector, score images, add a detector of one's own.
 
+In a few lines::
+
     from helpers import load_detector
 
     detector = load_detector()                   # the one that ships

@@ -31,7 +31,7 @@ class NoiseSource:
         return len(self.streams)
 
     def normal(self, *shape: int) -> Tensor:
-        """Standard normal noise, float32, shape (images, *shape)."""
+        """Standard normal noise, float32, shape `(images, *shape)`."""
         return torch.stack([torch.randn(shape, generator=stream) for stream in self.streams]).to(self.device)
 
     def integers(self, high: int) -> Tensor:
