@@ -1,7 +1,8 @@
 """Helpers of the Natural Traces course: from image bytes to an honest statement about one image.
 
-    from helpers import load_detector
+    from helpers import explain, load_detector
 
+    print(explain("picture.jpg", base_rate=0.1).text)
     for row in load_detector().predict(["picture.jpg"]):
         print(row.path, row.verdict, row.probability, row.error)
 
@@ -13,12 +14,23 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from helpers.api import Detector, Prediction, list_detectors, load_detector, register, shipped_detectors
+    from helpers.api import (
+        Detector,
+        Prediction,
+        Statement,
+        explain,
+        list_detectors,
+        load_detector,
+        register,
+        shipped_detectors,
+    )
 
 __all__ = [
     "Detector",
     "Prediction",
+    "Statement",
     "__version__",
+    "explain",
     "list_detectors",
     "load_detector",
     "register",

@@ -8,12 +8,14 @@ In a few lines::
     detector = load_detector("runs/mine")        # one of your own, by its folder
     for row in detector.predict(["a.jpg", array, tensor]):
         print(row.path, row.score, row.probability, row.verdict, row.error)
+    print(explain("a.jpg", detector, base_rate=0.1).text)
 
 `helpers` passes these names on, and imports this module when one of them is used. May import every room of the
 library; lessons and the command line may import it.
 """
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -22,12 +24,16 @@ from helpers.detectors import registry
 from helpers.detectors.base import CARD, Detector, Prediction
 from helpers.detectors.config import DetectorError
 from helpers.detectors.registry import list_detectors, register
+from helpers.detectors.statement import Statement
+from helpers.detectors.statement import explain as explain_with
 
 __all__ = [
     "SHIPPED",
     "Detector",
     "Prediction",
+    "Statement",
     "detector_folder",
+    "explain",
     "list_detectors",
     "load_detector",
     "register",
@@ -85,6 +91,33 @@ def load_detector(which: str | Path | None = None, *, device: str | None = None,
     detector = registry.load_detector(detector_folder(which))
     detector.config = detector.config.at(setting)
     return detector if device is None else detector.to(find_device(device))
+
+
+def explain(
+    picture: Any,  # noqa: ANN401
+    detector: Detector | None = None,
+    base_rate: float = 0.5,
+    *,
+    name: str | None = None,
+) -> Statement:
+    """State what can be said of one picture, see `helpers.detectors.statement.explain`.
+
+    Args:
+        picture: The path of a file; the bytes of one; a Pillow picture, an array or a tensor.
+        detector: Trained; the one that is used by default when None (loading it takes seconds: pass it for many).
+        base_rate: Share of generated pictures among those that are asked about, above 0 and below 1.
+        name: What to call it; the path, or "image", when None.
+
+    Returns:
+        Verdict, probability, likelihood ratio, p-values, map, neighbours, traces of processing, claims of the file.
+
+    Raises:
+        ImageError: The file cannot be read.
+        InputError: It is no picture.
+        DetectorError: It is smaller than any detector can judge.
+        MetricError: The base rate is no such share.
+    """
+    return explain_with(picture, load_detector() if detector is None else detector, base_rate, name=name)
 
 
 def find_device(name: str) -> str:

@@ -2,6 +2,7 @@
 
 - `ranking`: AUC, class-balanced average precision, equal error rate, TPR at 1 % FPR.
 - `calibration`: threshold and probability from validation scores; ECE, Brier score, reliability curve.
+- `conformal`: what a score can rule out; `likelihood`: what it is worth at a stated base rate.
 - `intervals`: the cluster bootstrap and Wilson's interval.
 
 `helpers.evaluation.report` puts them together into a report.
@@ -28,6 +29,7 @@ from helpers.evaluation.metrics.intervals import (
     rate_interval,
     wilson_interval,
 )
+from helpers.evaluation.metrics.likelihood import likelihood_ratio, posterior
 from helpers.evaluation.metrics.ranking import (
     auc,
     auc_interval,
@@ -57,6 +59,8 @@ __all__ = [
     "equal_error_rate",
     "fit_conformal",
     "fit_platt",
+    "likelihood_ratio",
+    "posterior",
     "ranking_intervals",
     "rate_interval",
     "reliability_curve",
