@@ -271,7 +271,8 @@ def _bytes_of(picture: Any) -> bytes | None:  # noqa: ANN401
 def _evidence(detector: "Detector", score: float) -> tuple[Interval | None, float | None, float | None, Verdict]:
     known = detector.conformal
     if known is None:
-        return None, None, None, GENERATED if score >= detector.threshold else PHOTOGRAPH
+        alone: Verdict = "generated" if score >= detector.threshold else "photograph"
+        return None, None, None, alone
     (p_photograph,), (p_generated,) = known.p_values([score])
     ratio = likelihood_ratio(detector.calibration, known, score)
     return ratio, float(p_photograph), float(p_generated), known.verdicts([score])[0]

@@ -66,7 +66,8 @@ def likelihood_ratio(calibration: PlattScaling, conformal: Conformal, score: flo
     low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     ends = np.clip([logit, min(low, logit), max(high, logit)], *np.log(_bounds(conformal)))
     count = len(conformal.real) + len(conformal.fake)
-    return Interval(*(float(value) for value in np.exp(ends)), LEVEL, count)
+    value, lower, upper = (float(end) for end in np.exp(ends))
+    return Interval(value, lower, upper, LEVEL, count)
 
 
 def _bounds(conformal: Conformal) -> tuple[float, float]:
