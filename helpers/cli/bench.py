@@ -70,6 +70,33 @@ def _print(head: dict[str, Any], rows: "Sequence[Row]") -> None:
 
 
 @app.command()
+def stream(
+    images: Annotated[int, typer.Option(min=8, help="Images to stream.")] = 100_000,
+    side: Annotated[int, typer.Option(min=32, help="Their side in pixels, a multiple of 8.")] = 32,
+    detector: Annotated[str | None, typer.Option(help="Folder or name of the detector; default: shipped.")] = None,
+    ray: Annotated[bool, typer.Option(help="Also score them by --engine ray.")] = True,
+    folder: Annotated[Path | None, typer.Option(help="For what is written; a temporary folder by default.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Stream small generated images through `data shard`, `evaluate` and the engine: time, peak of memory, counts."""
+    from tempfile import TemporaryDirectory
+
+    from helpers.cli.stream_bench import measure_stream
+
+    if side % 8:
+        raise typer.BadParameter("--side must be a multiple of 8")
+    with TemporaryDirectory(dir=folder) as place:
+        result = measure_stream(Path(place), images, side, detector=detector, ray=ray)
+    if as_json:
+        print_json(result, indent=1)
+        return
+    for name, one in result.items():
+        if isinstance(one, dict):
+            worker = f", a worker {one['worker_peak_mb']:,} MB" if "worker_peak_mb" in one else ""
+            typer.echo(f"{name}: {images:,} images in {one['seconds']:,.0f} s, peak {one['peak_mb']:,} MB{worker}")
+
+
+@app.command()
 def statistics(as_json: AsJson = False) -> None:
     """Time the statistics of all embedded pictures: reading, three scales, scrambled copies, intervals."""
     from helpers.lessons.lesson01.study import measure_speed
