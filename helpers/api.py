@@ -79,7 +79,8 @@ def load_detector(which: str | Path | None = None, *, device: str | None = None,
     Args:
         which: Folder that `train` wrote; or name of a shipped detector; None for the one that is used by default.
         device: Such as "cpu", "cuda", "cuda:1" or "mps"; "auto" for a GPU if there is one; None for the processor.
-        setting: "default", or "fast": fewer windows of a large image, see `DetectorConfig.fast_windows`.
+        setting: "default", or "fast": fewer windows of a large image, see `DetectorConfig.fast_windows`, and on a
+            processor ONNX Runtime where it is installed, see `helpers.detectors.runtime`.
 
     Returns:
         The detector.
@@ -90,7 +91,12 @@ def load_detector(which: str | Path | None = None, *, device: str | None = None,
     """
     detector = registry.load_detector(detector_folder(which))
     detector.config = detector.config.at(setting)
-    return detector if device is None else detector.to(find_device(device))
+    detector = detector if device is None else detector.to(find_device(device))
+    if setting == "fast" and detector.device.type == "cpu":
+        from helpers.detectors.runtime import accelerate
+
+        return accelerate(detector)
+    return detector
 
 
 def explain(

@@ -15,33 +15,41 @@ if TYPE_CHECKING:
 
 app = group("Time parts of the course on this machine.")
 
-SHIPPED = "ntf"
+SHIPPED = "ntf_pretrained"
 
 
 @app.command()
 def detector(
     config: Annotated[str, typer.Option(help="Configuration to train, by name or TOML file.")] = SHIPPED,
     detector: Annotated[Path | None, typer.Option(help="Folder of the detector that scores; default: shipped.")] = None,
+    setting: Annotated[str, typer.Option(help="default, or fast.")] = "default",
+    peer: Annotated[
+        list[str] | None, typer.Option(help="module:function of another scorer of paths, timed in the same run.")
+    ] = None,
     images: Annotated[int, typer.Option(min=2, help="Images to score.")] = 64,
     side: Annotated[int, typer.Option(min=64, help="Their side in pixels.")] = 1024,
     steps: Annotated[int, typer.Option(min=2, help="Training steps.")] = 60,
     processes: Annotated[int, typer.Option(min=0, help="Processes that score side by side; 0 leaves it out.")] = 2,
     as_json: AsJson = False,
 ) -> None:
-    """Time scoring of PNG images (decoding and network apart) and training (with and without the cost of input)."""
+    """Time scoring of PNG images (decode, pipeline, network, all) and training (with and without the cost of input).
+
+    A ratio of scoring is the rate as a share of that of all of it, one of training the share of the steps with input
+    that costs nothing.
+    """
     import torch
 
-    from helpers.api import detector_folder
-    from helpers.detectors.config import config_path
-    from helpers.detectors.ntf.detector import NaturalTraceConfig
-    from helpers.detectors.registry import load_detector, read_config
+    from helpers.api import load_detector
+    from helpers.detectors.config import LoopConfig, config_path
+    from helpers.detectors.registry import read_config
     from helpers.detectors.speed import measure_speed, peak_memory
 
-    chosen = read_config(config_path(config), NaturalTraceConfig)
-    judge = load_detector(detector_folder(detector))
-    rows = measure_speed(judge, chosen, images=images, side=side, steps=steps, processes=processes)
+    chosen = read_config(config_path(config), LoopConfig)
+    judge = load_detector(detector, setting=setting)
+    rows = measure_speed(judge, chosen, images=images, side=side, steps=steps, processes=processes, peers=peer or [])
     head = {
         "detector": judge.name,
+        "setting": setting,
         "config": Path(config).stem,
         "images": images,
         "side": side,
@@ -63,10 +71,75 @@ def _print(head: dict[str, Any], rows: "Sequence[Row]") -> None:
     """Print a table."""
     side = head["side"]
     title = f"{head['detector']} scores {side} x {side} PNG, {head['config']} learns, {head['threads']} thread(s)"
-    cells = [(row.part, row.unit, f"{row.per_second:.1f}", f"{row.cpu_ms:.1f}", row.note) for row in rows]
-    print_rows(("part", "of", "per second", "CPU ms each", ""), cells, title=title, width=120)
+    _print_parts(rows, title)
     if head["peak_memory_mb"] is not None:
         typer.echo(f"peak memory {head['peak_memory_mb']:,.0f} MB")
+
+
+def _print_parts(rows: "Sequence[Row]", title: str) -> None:
+    cells = [
+        (
+            row.part,
+            row.unit,
+            f"{row.per_second:.1f}",
+            f"{row.cpu_ms:.1f}",
+            "" if row.ratio is None else f"{row.ratio:.2f}",
+            row.note,
+        )
+        for row in rows
+    ]
+    print_rows(("part", "of", "per second", "CPU ms each", "ratio", ""), cells, title=title, width=140)
+
+
+@app.command()
+def backends(
+    detector: Annotated[Path | None, typer.Option(help="Folder of the detector; default: shipped.")] = None,
+    windows: Annotated[int, typer.Option(min=1, help="Windows at a time.")] = 8,
+    repeats: Annotated[int, typer.Option(min=1, help="Times.")] = 5,
+    as_json: AsJson = False,
+) -> None:
+    """Time the network by torch, channels-last, bfloat16, ONNX Runtime and OpenVINO; a ratio above 1 is faster."""
+    from helpers.api import load_detector
+    from helpers.detectors.speed import backends as measure
+
+    judge = load_detector(detector)
+    rows = measure(judge, windows, repeats)
+    if as_json:
+        print_json({"detector": judge.name, "cores": os.cpu_count(), "rows": [asdict(row) for row in rows]}, indent=1)
+        return
+    _print_parts(rows, f"{judge.name} on windows of {judge.config.window} pixels, by processor time")
+
+
+@app.command()
+def cost(
+    images: Annotated[float, typer.Option(min=1, help="Images in all.")] = 1e8,
+    price: Annotated[float, typer.Option(min=0, help="Of a core for an hour, in your currency.")] = 0.05,
+    cores: Annotated[list[int] | None, typer.Option(min=1, help="Cores that share the work; may be repeated.")] = None,
+    side: Annotated[int, typer.Option(min=64, help="Side of the images in pixels.")] = 1024,
+    as_json: AsJson = False,
+) -> None:
+    """Model hours and cost of scoring many images, from processor time that is measured here; for PNG and JPEG."""
+    from helpers.api import load_detector
+    from helpers.lessons.lesson08.study import model_jobs
+
+    rows = [
+        job
+        for setting in ("default", "fast")
+        for job in model_jobs(
+            load_detector(None, setting=setting), setting, images, price, cores or [2, 64, 1024], side
+        )
+    ]
+    if as_json:
+        print_json({"modelled": True, "images": images, "price": price, "side": side, "rows": rows}, indent=1)
+        return
+    cells = [
+        (row["setting"], row["file"], f"{row['cpu_ms']:.0f}", f"{row['cores']:,}", f"{row['hours']:,.1f}",
+         f"{row['cost']:,.0f}")
+        for row in rows
+    ]  # fmt: skip
+    heads = ("setting", "file", "CPU ms each", "cores", "hours (modelled)", "cost (modelled)")
+    title = f"{images:,.0f} images of {side} x {side}, {price:g} a core and hour; reading, retries and people left out"
+    print_rows(heads, cells, title=title, width=110, right=heads[2:])
 
 
 @app.command()

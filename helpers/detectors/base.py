@@ -15,7 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -92,6 +92,16 @@ def windows(img: Image, size: int, most: int) -> list[Image]:
     return [img[:, top : top + tall, left : left + wide] for top, left in places]
 
 
+class Runtime(Protocol):
+    """Another way to compute `logit`."""
+
+    def fits(self, images: Tensor) -> bool:
+        """Tell whether it can judge these windows, (n, 3, h, w)."""
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """(n, 3, h, w) -> (n,)."""
+
+
 class Detector(nn.Module, ABC):
     """A network with a score, a threshold and a calibration.
 
@@ -108,6 +118,7 @@ class Detector(nn.Module, ABC):
         calibration: Score -> probability of being fake; fixed on validation images.
         history: What training saw: generators, sources, counts.
         conformal: Scores of held-out pictures, with which verdicts may be refused; None where none were kept.
+        runtime: Judges some windows in the place of `logit`, see `helpers.detectors.runtime`; None for none.
     """
 
     name: ClassVar[str] = ""
@@ -119,6 +130,7 @@ class Detector(nn.Module, ABC):
         self.threshold, self.calibration = 0.0, PlattScaling(1.0, 0.0)
         self.history: dict[str, Any] = {}
         self.conformal: Conformal | None = None
+        self.runtime: Runtime | None = None
 
     def __init_subclass__(cls, **arguments: Any) -> None:  # noqa: ANN401
         super().__init_subclass__(**arguments)
@@ -296,7 +308,8 @@ class Detector(nn.Module, ABC):
                 numbers = [number for number, view in cut if view.shape == shape]
                 stack = torch.stack([view for _, view in cut if view.shape == shape]).to(device)
                 stack = stack.contiguous(memory_format=torch.channels_last)  # 1.6 times as fast on a CPU
-                values = torch.cat([self.logit(part) for part in batches(stack, at_once)]).double().cpu().numpy()
+                judge = self.runtime if self.runtime is not None and self.runtime.fits(stack) else self.logit
+                values = torch.cat([judge(part) for part in batches(stack, at_once)]).double().cpu().numpy()
                 np.add.at(sums, numbers, np.stack([values, np.ones(len(values))], axis=1))
             scores += (sums[:, 0] / sums[:, 1]).tolist()
         return np.array(scores)

@@ -4,16 +4,18 @@ Every row gives what a step or an image costs in processor time as well, since t
 the machine does meanwhile. Images are embedded photographs, mirrored until they fill the wanted size.
 """
 
+import importlib
+import io
 import multiprocessing
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
 import torch
@@ -26,15 +28,19 @@ from helpers.data import catalog
 from helpers.data.image_set import ImageSet
 from helpers.data.images import Image, encode_png, read_image
 from helpers.data.manifest import resolve
-from helpers.detectors.base import Detector, windows
+from helpers.detectors.base import Detector, read_ahead, windows
+from helpers.detectors.config import DetectorError, LoopConfig
 from helpers.detectors.crops import BalancedCrops, PhotographViews
 from helpers.detectors.ntf.detector import NaturalTraceConfig, NaturalTraceDetector, make_pools
-from helpers.detectors.ntf.stage1 import TraceMapping
+from helpers.detectors.ntf.pretrained import PretrainedConfig, PretrainedTraceDetector
+from helpers.detectors.ntf.stage1 import TraceEncoder, TraceMapping
 from helpers.detectors.ntf.stage2 import SoftTransfer
+from helpers.detectors.pool import BalancedMaps, PhotographMaps, build_pool
 from helpers.detectors.registry import load_detector, make_detector
+from helpers.detectors.runtime import RuntimeNetwork, RuntimeUnavailableError, export
 from helpers.training import FitConfig, Task, fit
 
-__all__ = ["Row", "measure_speed", "on_device", "peak_memory", "scoring", "training"]
+__all__ = ["Row", "backends", "find_peer", "measure_speed", "on_device", "peak_memory", "scoring", "training"]
 
 POOL = 420
 """Examples of a pool that is described for the bench."""
@@ -42,7 +48,7 @@ POOL = 420
 
 @dataclass(frozen=True)
 class Row:
-    """One thing that was timed.
+    """One thing that was timed; `ratio` is its rate as a share of that of all of scoring, where it is a part of it.
 
     Attributes:
         part: What.
@@ -57,6 +63,7 @@ class Row:
     per_second: float
     cpu_ms: float
     note: str = ""
+    ratio: float | None = None
 
 
 class Clock:
@@ -105,8 +112,41 @@ def write_images(folder: Path, count: int, side: int) -> list[Path]:
     return paths
 
 
+Peer = Callable[[Sequence[Path]], Sequence[float]]
+"""Another scorer: paths of image files -> one number for each."""
+
+
+def find_peer(name: str) -> Peer:
+    """Import another scorer.
+
+    Args:
+        name: `module:function`; the function takes a list of paths and returns as many scores.
+
+    Raises:
+        DetectorError: There is no such function.
+    """
+    module, _, function = name.partition(":")
+    try:
+        peer = getattr(importlib.import_module(module), function)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise DetectorError(f"--peer {name}: needs module:function ({error})") from None
+    if not callable(peer):
+        raise DetectorError(f"--peer {name}: is no function")
+    return cast(Peer, peer)
+
+
+def peer_row(name: str, peer: Peer, paths: Sequence[Path]) -> Row:
+    """Time another scorer on the same files; one file is scored before, so that loading is not counted."""
+    peer(list(paths[:1]))
+    with timed() as clock:
+        scores = peer(list(paths))
+    if len(scores) != len(paths):
+        raise DetectorError(f"--peer {name}: gave {len(scores)} scores of {len(paths)} images")
+    return clock.row(f"peer {name}", "image", len(paths))
+
+
 def scoring(detector: Detector, paths: Sequence[Path], folder: Path, processes: int) -> list[Row]:
-    """Time decoding, cutting and the network apart, then all of it with threads and with processes."""
+    """Time decoding, cutting, the input pipeline and the network apart, then all of it with threads and processes."""
     count, config = len(paths), detector.config
     detector.score_files(paths[:2])
     with timed() as decoding:
@@ -117,19 +157,84 @@ def scoring(detector: Detector, paths: Sequence[Path], folder: Path, processes: 
     with timed() as network:
         detector.score_cut(cut)
     threads = torch.get_num_threads()
+    with timed() as pipeline:
+        for _ in read_ahead(
+            lambda path: [view.clone() for view in detector.views(read_image(path))], paths, threads, 8
+        ):
+            pass
     with timed() as whole:
         detector.score_files(paths, threads=threads)
     note = f"{len(cut[0])} windows of {cut[0][0].shape[-1]} pixels"
     rows = [
         decoding.row("decoding", "image", count, "1 thread"),
         cutting.row("windows", "image", count, "1 thread"),
+        pipeline.row("pipeline", "image", count, f"decoding and windows, {threads} thread(s)"),
         network.row("network", "image", count, f"{note}, {threads} thread(s)"),
         whole.row("all of it", "image", count, f"{threads} thread(s) for the network, {threads} to decode"),
     ]
+    rows = [replace(row, ratio=row.per_second / rows[-1].per_second) for row in rows]
     if processes:
         detector.save(folder / "detector")
         rows.append(in_processes(folder / "detector", paths, processes))
     return rows
+
+
+# Other ways to compute the network
+
+
+def backends(detector: Detector, count: int = 8, repeats: int = 5) -> list[Row]:
+    """Time the network by torch, channels-last, bfloat16, ONNX Runtime and OpenVINO; those that are installed.
+
+    Args:
+        detector: Trained, on the processor.
+        count: Windows at a time.
+        repeats: Times.
+
+    Returns:
+        One row each: windows per second, processor time, and the largest difference of a score from torch's.
+    """
+    side = detector.config.window
+    pictures = [filled(img, side) for img in photographs(64)]
+    images = torch.stack([pictures[number % len(pictures)] for number in range(count)])
+    ways: dict[str, Callable[[], Any]] = {"torch": lambda: detector.logit(images)}
+    last = images.contiguous(memory_format=torch.channels_last)
+    ways["torch, channels-last"] = lambda: detector.logit(last)
+
+    def half() -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            return detector.logit(last).float()
+
+    ways["torch, channels-last, bfloat16"] = half
+    with suppress(RuntimeUnavailableError):
+        network = RuntimeNetwork(detector)
+        ways["ONNX Runtime"] = lambda: network(images)
+    ways |= _openvino(detector, images)
+    rows = []
+    with torch.inference_mode():
+        expected = detector.eval().logit(images)
+        for name, way in ways.items():
+            apart = float((torch.as_tensor(way()) - expected).abs().max())
+            with timed() as clock:
+                for _ in range(repeats):
+                    way()
+            rows.append(clock.row(name, "window", count * repeats, f"scores differ by at most {apart:.1g}"))
+    return [replace(row, ratio=rows[0].cpu_ms / row.cpu_ms) for row in rows]
+
+
+def _openvino(detector: Detector, images: Tensor) -> dict[str, Callable[[], Any]]:
+    """Compile the exported network by OpenVINO for windows of this size, if it is installed."""
+    try:
+        import openvino
+    except ImportError:
+        return {}
+    try:
+        model = openvino.Core().read_model(io.BytesIO(export(detector, images.shape[-1])))
+        model.reshape(list(images.shape))
+        settings = {"INFERENCE_NUM_THREADS": torch.get_num_threads(), "INFERENCE_PRECISION_HINT": "f32"}
+        compiled = openvino.Core().compile_model(model, "CPU", settings)
+    except RuntimeError:  # it does not know every operation
+        return {}
+    return {"OpenVINO": lambda: compiled(images.numpy())[0]}
 
 
 _loaded: Detector | None = None
@@ -192,11 +297,64 @@ def training_images(size: int) -> ImageSet:
     return ImageSet.of(reals + fakes, pd.DataFrame(rows))
 
 
-def training(config: NaturalTraceConfig, steps: int, folder: Path) -> list[Row]:
-    """Time steps of both stages, with their own input and with input that costs nothing."""
+Stage = tuple[str, Callable[[], Task], Dataset[Any], int]
+
+
+def training(config: LoopConfig, steps: int, folder: Path) -> list[Row]:
+    """Time steps of both stages, with their own input and with input that costs nothing.
+
+    Args:
+        config: Of `ntf` or `ntf_pretrained`.
+        steps: Of each stage.
+        folder: For checkpoints.
+
+    Raises:
+        DetectorError: Of another kind.
+    """
+    if isinstance(config, PretrainedConfig):
+        stages, rows = _pretrained_stages(config, folder)
+    elif isinstance(config, NaturalTraceConfig):
+        stages, rows = _stages(config)
+    else:
+        raise DetectorError(f"bench: times the training of ntf and ntf_pretrained, not of {config.kind}")
+    for name, task, dataset, size in stages:
+        settings = replace(config.fit_config(steps, max(size, 4)), checkpoint_every=steps, progress=False)
+        fit(task(), Repeated(dataset), replace(settings, steps=2), folder / "warm", resume=False)
+        own, free = (_fit_row(name, task(), data, settings, folder) for data in (dataset, Repeated(dataset)))
+        share = own.per_second / free.per_second
+        note = f"batch of {settings.batch_size}, {share:.2f} of the steps with input that costs nothing"
+        rows.append(replace(own, note=f"{note} ({free.cpu_ms:.1f} CPU ms)", ratio=share))
+    return rows
+
+
+def _pretrained_stages(config: PretrainedConfig, folder: Path) -> tuple[list[Stage], list[Row]]:
+    """Both stages of `ntf_pretrained` on a pool, and what describing the pool costs."""
+    images, detector = training_images(config.size), make_detector(config.changed(decoders=""))
+    assert isinstance(detector, PretrainedTraceDetector)
+    lower = detector.lower.eval().to(memory_format=torch.channels_last)
+    with timed() as clock:
+        pool = build_pool(images, lower, config.plan, folder / "pool")
+    row = clock.row("describing the pool", "crop", len(pool), "label-blind histories included; once for all trainings")
+    teacher = TraceEncoder(detector.student.backbone, config.embedding)
+    bank = F.normalize(torch.randn(config.prototypes, config.embedding, generator=torch.Generator().manual_seed(0)))
+    rate = config.learning_rate
+    stages: list[Stage] = [
+        ("stage 1", lambda: TraceMapping(teacher, config.terms, rate), PhotographMaps(pool), config.batch_size // 4),
+        (
+            "stage 2",
+            lambda: SoftTransfer(detector.student, teacher, bank, config.transfer, learning_rate=rate),
+            BalancedMaps(pool),
+            config.batch_size,
+        ),
+    ]
+    return stages, [row]
+
+
+def _stages(config: NaturalTraceConfig) -> tuple[list[Stage], list[Row]]:
+    """Both stages of `ntf`, and what describing the pool costs."""
     detector = make_detector(config)
     assert isinstance(detector, NaturalTraceDetector)
-    images, rows = training_images(config.size), []
+    images, rows = training_images(config.size), list[Row]()
     views: Dataset[Any] = PhotographViews(images, config.augmentation, config.seed)
     crops: Dataset[Any] = BalancedCrops(images, config.augmentation, config.seed)
     if config.pool:
@@ -211,17 +369,11 @@ def training(config: NaturalTraceConfig, steps: int, folder: Path) -> list[Row]:
     def stage2() -> Task:
         return SoftTransfer(detector.student, detector.teacher, bank, config.transfer)
 
-    stages: list[tuple[str, Callable[[], Task], Dataset[Any], int]] = [
+    stages: list[Stage] = [
         ("stage 1", lambda: TraceMapping(detector.teacher, config.terms), views, config.batch_size // 4),
         ("stage 2", stage2, crops, config.batch_size),
     ]
-    for name, task, dataset, size in stages:
-        settings = replace(config.fit_config(steps, max(size, 4)), checkpoint_every=steps, progress=False)
-        fit(task(), Repeated(dataset), replace(settings, steps=2), folder / "warm", resume=False)
-        own, free = (_fit_row(name, task(), data, settings, folder) for data in (dataset, Repeated(dataset)))
-        share = f"{own.per_second / free.per_second:.2f} of the steps with input that costs nothing"
-        rows.append(replace(own, note=f"batch of {settings.batch_size}, {share} ({free.cpu_ms:.1f} CPU ms)"))
-    return rows
+    return stages, rows
 
 
 def _fit_row(name: str, task: Task, dataset: Dataset[Any], settings: FitConfig, folder: Path) -> Row:
@@ -292,7 +444,14 @@ def peak_memory() -> float | None:
 
 
 def measure_speed(
-    detector: Detector, config: NaturalTraceConfig, *, images: int, side: int, steps: int, processes: int
+    detector: Detector,
+    config: LoopConfig,
+    *,
+    images: int,
+    side: int,
+    steps: int,
+    processes: int,
+    peers: Sequence[str] = (),
 ) -> list[Row]:
     """Time scoring of PNG images (decoding and network apart) and training (with and without the cost of input).
 
@@ -303,13 +462,19 @@ def measure_speed(
         side: Their side in pixels.
         steps: Training steps.
         processes: Processes that score side by side; 0 leaves them out.
+        peers: Other scorers, each `module:function`, that are timed on the same files.
 
     Returns:
         One row for each thing that was timed; on a GPU the network alone as well.
     """
     with TemporaryDirectory() as name:
         folder = Path(name)
-        rows = scoring(detector, write_images(folder, images, side), folder, processes)
+        known = {name: find_peer(name) for name in peers}
+        paths = write_images(folder, images, side)
+        rows = scoring(detector, paths, folder, processes)
+        whole = next(row for row in rows if row.part == "all of it").per_second
+        others = [peer_row(name, peer, paths) for name, peer in known.items()]
+        rows += [replace(row, ratio=row.per_second / whole) for row in others]
         rows += training(config, steps, folder)
     if torch.cuda.is_available():
         rows += on_device(detector, torch.device("cuda"))

@@ -8,6 +8,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +24,7 @@ __all__ = [
     "cpu_seconds",
     "layer_work",
     "machine_peaks",
+    "model_jobs",
     "pipeline_rate",
     "price_job",
     "profile",
@@ -122,6 +124,32 @@ def price_job(images: float, rate: float, machines: int, price: float) -> Job:
     """
     hours = images / (rate * machines) / 3600
     return Job(hours, hours * machines * price)
+
+
+def model_jobs(
+    detector: Detector, setting: str, images: float, price: float, cores: Sequence[int], side: int
+) -> list[dict[str, Any]]:
+    """Model hours and cost of scoring many images from the processor time of a few.
+
+    Args:
+        detector: Trained.
+        setting: What it is called.
+        images: How many in all.
+        price: Of one core for one hour.
+        cores: Numbers of cores that share the work.
+        side: Side of the images in pixels.
+
+    Returns:
+        One row for each kind of file and number of cores.
+    """
+    seconds, rows = profile(detector, side=side), []
+    for file in ("PNG", "JPEG"):
+        each = seconds[f"decode {file}"] + seconds["cut windows"] + seconds["network"]
+        for count in cores:
+            job = price_job(images, 1 / each, count, price)
+            row = {"setting": setting, "file": file, "cpu_ms": 1000 * each, "cores": count}
+            rows.append({**row, "hours": job.hours, "cost": job.cost})
+    return rows
 
 
 # The roofline
