@@ -246,6 +246,8 @@ def test_what_holds_no_detector_is_refused(trained: Detector, tmp_path: Path) ->
         ({**card, "config": {**card["config"], "colour": 1}}, "colour: no such setting"),
         ({"config": {}, "version": CARD_VERSION}, "detector"),
         (old, f"its card has version None, not {CARD_VERSION}: train it anew"),
+        (old | {"version": 1}, f"its card has version 1, not {CARD_VERSION}: train it anew"),
+        (old | {"version": 99}, f"its card has version 99, not {CARD_VERSION}: update this package"),
         ([], "list"),
     ):
         (tmp_path / CARD).write_text(json.dumps(broken))

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -42,6 +43,33 @@ def test_the_wheel_holds_what_commands_need_and_no_more(unpacked: Path) -> None:
     assert (data / "configs" / "ntf.toml").is_file()
     assert (data / "catalog" / "benchmark.csv.xz").is_file()
     assert sum(path.stat().st_size for path in unpacked.rglob("*") if path.is_file()) < 12_000_000
+
+
+@pytest.mark.slow
+def test_the_source_distribution_is_a_checkout_and_installs_the_same(
+    project: Path, unpacked: Path, tmp_path: Path
+) -> None:
+    """As `pip install ./natural_traces-*.tar.gz` without a network."""
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "sdist", "-d", str(tmp_path)]
+    subprocess.run(build, cwd=project, check=True, capture_output=True)
+    (sdist,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(sdist) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    expected = {
+        "Makefile",
+        "requirements.lock",
+        "notebooks/00_start_here.ipynb",
+        "data/zoo/images.zip",
+        "docs/setup.md",
+    }
+    assert expected <= names
+    install = ["install", "--quiet", "--no-index", "--no-deps", "--no-build-isolation", "--no-compile"]
+    place = tmp_path / "site"
+    subprocess.run(
+        [sys.executable, "-m", "pip", *install, "--target", str(place), str(sdist)], check=True, capture_output=True
+    )
+    files = [{path.relative_to(one / "helpers") for path in one.rglob("helpers/**/*")} for one in (unpacked, place)]
+    assert files[0] == files[1]
 
 
 @pytest.mark.slow

@@ -263,6 +263,14 @@ def weights_hash(folder: Path) -> str:
     return hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
 
 
+def _check_version(version: object) -> None:
+    """Refuse a card of another version, and say what helps: a card tells what a detector is, so none is guessed at."""
+    if version != CARD_VERSION:
+        newer = isinstance(version, int) and version > CARD_VERSION
+        advice = "update this package" if newer else "train it anew"
+        raise DetectorError(f"its card has version {version}, not {CARD_VERSION}: {advice}")
+
+
 def load_detector(folder: str | Path) -> Detector:
     """Read a detector that `save` wrote.
 
@@ -279,8 +287,7 @@ def load_detector(folder: str | Path) -> Detector:
     folder = Path(folder)
     try:
         card = json.loads((folder / CARD).read_text(encoding="utf-8"))
-        if card.get("version") != CARD_VERSION:
-            raise DetectorError(f"its card has version {card.get('version')}, not {CARD_VERSION}: train it anew")
+        _check_version(card.get("version"))
         config = config_from({**card["config"], "detector": card["detector"]}, CARD)
         # All weights lie in the folder; the file that a frozen backbone came from need not be here.
         tensors = _fitting_weights(config.without_files(), folder / WEIGHTS)
