@@ -168,21 +168,36 @@ def test_lesson_states_the_price(lesson: dict[str, str], runs: pd.DataFrame) -> 
 # in the wild
 
 
-def test_the_wild_record_is_of_a_detector_and_images_that_the_lesson_names(lesson: dict[str, str]) -> None:
-    record: dict[str, Any] = recorded("robustness_wild")
+@pytest.mark.parametrize(("name", "detector"), [("robustness_wild", "ntf_pretrained"), ("robustness_wild_ntf", "ntf")])
+def test_the_wild_record_is_of_a_detector_and_images_that_the_lesson_names(
+    name: str, detector: str, lesson: dict[str, str]
+) -> None:
+    record: dict[str, Any] = recorded(name)
     assert (record["manifest"], record["where"], record["split"]) == ("benchmark", ["track=main-240"], "test")
     assert (record["real"], record["fake"]) == (120, 120)
     assert "240 pixels a side, 120 of each label" in lesson["wild-text"]
-    assert record["weights"] == weights_name(catalog.data_dir() / "detectors" / "ntf")
+    assert record["weights"] == weights_name(catalog.data_dir() / "detectors" / detector)
     assert set(SUMMED_UP) <= set(cell_table(record).index)
 
 
 def test_lesson_states_only_what_the_wild_record_holds(cells: pd.DataFrame, lesson: dict[str, str]) -> None:
-    wild = cell_table(recorded("robustness_wild"))
+    wild = cell_table(recorded("robustness_wild_ntf"))
     untouched = wild.loc[("none", 0)]
-    assert untouched["ap_high"] < cells.loc[("none", 0), "ap_low"]
     for key in (("jpeg", 50), ("blur", 1)):
         assert wild.loc[key, "ap"] < untouched["ap"]
         assert wild.loc[key, "accuracy"] < untouched["accuracy"]
+    assert wild.loc[("blur", 1), "called_real"] == 1
+    default = cell_table(recorded("robustness_wild")).loc[list(SUMMED_UP)]
+    assert default["called_real"].max() <= 0.1
+    assert default["ap"].min() > default.loc[("none", 0), "ap"] - 0.05
+    assert default["called_fake"].min() < default.loc[("none", 0), "called_fake"] - 0.1
+    for one in (wild, default):
+        assert one.loc[("none", 0), "ap_high"] < cells.loc[("none", 0), "ap_low"]
+        assert (one["ap_high"] - one["ap_low"]).between(0.1, 0.2).all()
     assert "an interval that is 0.1 to 0.2 wide" in lesson["wild-see"]
-    assert (wild["ap_high"] - wild["ap_low"]).between(0.1, 0.2).all()
+
+
+def test_lesson_says_what_the_default_detector_learnt_from(lesson: dict[str, str]) -> None:
+    card = json.loads((catalog.data_dir() / "detectors" / "ntf_pretrained" / "card.json").read_text("utf-8"))
+    assert len(card["training"]["generators"]) == 19
+    assert "twenty photo sources, nineteen generators" in lesson["wild-text"]
