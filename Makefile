@@ -51,9 +51,9 @@ lint: $(READY)
 unit: $(READY)
 	$(RUN) -m pytest -n 2 --dist loadscope tests
 
-# Every lesson in a real browser; screenshots land in build/browser.
+# Every lesson, and the page of `natural-traces app`, in a real browser; screenshots land in build/browser.
 browser: $(READY)
-	$(RUN) -m pytest tests/test_browser.py --all-lessons
+	$(RUN) -m pytest tests/test_browser.py tests/test_browser_page.py --all-lessons
 
 notebooks: $(READY)
 	$(RUN) -m pytest -n 2 --dist loadscope --nbval notebooks

@@ -14,6 +14,7 @@ PACKAGE = "helpers"
 ORDER = (
     "__main__",
     "cli",
+    "page",
     "lessons",
     "selection",
     "api",

@@ -53,6 +53,7 @@ READ_PICTURES = (_IMAGES, _DETECTORS)
 
 COMMANDS: dict[str, Entry] = {
     "score": Entry(_IMAGES, "Score pictures: photograph or generated?"),
+    "app": Entry(_IMAGES, "Serve a page in the browser: drop pictures, read statements."),
     "manifest": Entry(_IMAGES, "Make, check and split manifests."),
     "data": Entry(_IMAGES, "List, get, verify and shard data sets."),
     "audit": Entry(_IMAGES, "Measure what format, size, tables and metadata of a set give away."),
