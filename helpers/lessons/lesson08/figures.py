@@ -1,5 +1,6 @@
 """Figures of lesson 08: where the time goes, what more workers bring, and the roofline."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -46,14 +47,18 @@ def rate_figure(workers: Sequence[int], rates: Mapping[str, Sequence[float]]) ->
         rates: Name of a pipeline -> images per second, one for each number.
     """
     fig: Figure
-    fig, ax = figure(width=8, height=3.6)
+    fig, ax = figure(width=8, height=4.2)
     for index, (name, values) in enumerate(rates.items()):
         ax.plot(workers, values, label=name, markersize=5, **line_style(index))
     ax.set_xscale("log", base=2)
     ax.set_yscale("log")
     ax.set_xticks(list(workers), [str(count) for count in workers])
+    values = np.log10([value for series in rates.values() for value in series])
+    decades = range(math.floor(values.min()), math.ceil(values.max()) + 1)
+    ax.set_yticks([10.0**power for power in decades], [f"{10.0**power:,.0f}" for power in decades])
+    ax.set_ylim(10.0 ** decades[0], 10.0 ** decades[-1])
     ax.set(xlabel="workers that decode", ylabel="images per second (modelled)")
-    ax.legend()
+    fig.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return fig
 
 

@@ -5,9 +5,14 @@ Measured numbers are processor time, since the wall's clock also counts what els
 
 import copy
 import math
+import os
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,8 +21,11 @@ from torch import Tensor, nn
 from helpers.data.images import Image, decode, encode_jpeg, encode_png
 from helpers.detectors.base import Detector, windows
 from helpers.detectors.speed import filled, photographs
+from helpers.lessons.lesson04.toys import CircleTask, Pairs
+from helpers.training import FitConfig, FitResult, fit
 
 __all__ = [
+    "FragileTask",
     "Job",
     "LayerWork",
     "Peaks",
@@ -30,6 +38,8 @@ __all__ = [
     "profile",
     "rate_by_workers",
     "shares",
+    "train_and_kill",
+    "train_toy",
 ]
 
 FLOAT_BYTES = 4
@@ -150,6 +160,57 @@ def model_jobs(
             row = {"setting": setting, "file": file, "cpu_ms": 1000 * each, "cores": count}
             rows.append({**row, "hours": job.hours, "cost": job.cost})
     return rows
+
+
+# Killed, and resumed
+
+
+class FragileTask(CircleTask):
+    """The toy of stage 2; its process is killed by the system after one step, as when memory runs out.
+
+    Args:
+        kill_after: The step; None for no kill.
+    """
+
+    def __init__(self, kill_after: int | None = None) -> None:
+        super().__init__(coupled=True)
+        self.kill_after = kill_after
+
+    def after_step(self, step: int) -> None:
+        """End this process, without a word and without a chance to tidy up."""
+        if step == self.kill_after:
+            os.kill(os.getpid(), getattr(signal, "SIGKILL", signal.SIGTERM))
+
+
+def train_toy(folder: Path | str, kill_after: int | None = None) -> FitResult:
+    """Train the toy for 30 steps with a checkpoint every 10.
+
+    Args:
+        folder: For checkpoint and log; a run that is found there is continued.
+        kill_after: Step after which the process is killed; None for no kill.
+
+    Returns:
+        The trained task.
+    """
+    config = FitConfig(steps=30, batch_size=16, checkpoint_every=10, accelerator="cpu", progress=False)
+    return fit(FragileTask(kill_after), Pairs(), config, Path(folder))
+
+
+def train_and_kill(folder: Path | str, kill_after: int) -> int:
+    """Train the toy in a process of its own, which is killed after a step.
+
+    Args:
+        folder: As in `train_toy`.
+        kill_after: The step.
+
+    Returns:
+        How the process ended: minus the number of the signal on Linux and macOS, such as -9.
+    """
+    code = f"from {__name__} import train_toy; train_toy({str(folder)!r}, {kill_after})"
+    place = str(Path(__file__).parents[3])
+    path = os.pathsep.join([place, os.environ.get("PYTHONPATH", "")])
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, check=False, capture_output=True, env={**os.environ, "PYTHONPATH": path}).returncode
 
 
 # The roofline
