@@ -105,7 +105,8 @@ input[type=number] { font: inherit; width: 7em; padding: .3rem; }
 button { font: inherit; padding: .5rem 1.2rem; justify-self: start; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; } th, td { text-align: left; padding: .35rem .8rem .35rem 0;
-  border-bottom: 1px solid var(--edge); vertical-align: top; overflow-wrap: anywhere; } td.n { white-space: nowrap; }
+  border-bottom: 1px solid var(--edge); vertical-align: top; }
+td:first-child { min-width: 8em; overflow-wrap: anywhere; } td.n { white-space: nowrap; }
 summary { cursor: pointer; padding: .4rem 0; overflow-wrap: anywhere; }
 iframe { width: 100%; height: 48rem; border: 1px solid var(--edge); background: white; color-scheme: light; }
 .error { border-left: .4rem solid #b3261e; padding: .3rem .8rem; background: var(--soft); }
