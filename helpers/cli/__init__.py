@@ -62,6 +62,7 @@ COMMANDS: dict[str, Entry] = {
     "train": Entry(_DETECTORS, "Train a detector from a configuration and a manifest."),
     "combine": Entry(_DETECTORS, "Average trained detectors."),
     "evaluate": Entry(_DETECTORS, "Report AP, accuracy and calibration per generator, with intervals."),
+    "verdicts": Entry(_DETECTORS, "Count verdicts of a detector that may say inconclusive."),
     "robustness": Entry(_DETECTORS, "Score perturbed images."),
     "holdout": Entry(_DETECTORS, "Hold out generators and photo sources; rank scores by what was held out."),
     "calibrate": Entry(_DETECTORS, "Fix a detector's threshold by held-out pictures or photographs of one's own."),

@@ -7,7 +7,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 COLUMNS = ("path", "score", "probability", "verdict", "error")
 HEAD = f"{'verdict':<13}{'probability':>11}{'score':>10}  path"
 REFUSED = "refused"
+P_VALUES = ("p_photograph", "p_generated")
 
 
 class Form(StrEnum):
@@ -61,6 +62,7 @@ class Row:
         probability: Of being generated, where half of all pictures are; None where the file was refused.
         verdict: "photograph", "generated" or "inconclusive"; "" where the file was refused.
         error: Why it was refused, or "".
+        more: Further entries of a JSON object, such as p-values.
     """
 
     path: str
@@ -68,6 +70,7 @@ class Row:
     probability: float | None
     verdict: str
     error: str
+    more: dict[str, Any] = field(default_factory=dict, compare=False)
 
 
 class RowsError(NaturalTracesError):
@@ -90,6 +93,13 @@ def score(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the file of --out.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Comma-separated values with a head.")] = False,
+    explain: Annotated[
+        Path | None,
+        typer.Option(help="Write a statement on each picture to this folder: JSON, and a page to open in a browser."),
+    ] = None,
+    base_rate: Annotated[
+        float, typer.Option(help="Share of generated pictures that the statements of --explain hold for.")
+    ] = 0.5,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary.")] = False,
     engine: Annotated[
         Engine, typer.Option(help="here, or ray: on several processes or machines; --out is a folder of Parquet then.")
@@ -108,10 +118,13 @@ def score(
     from helpers.data.inputs import find_inputs
 
     if engine is Engine.RAY:
+        if explain is not None:
+            raise typer.BadParameter("--explain needs --engine here")
         _score_with_ray(list(_named(paths)), (detector, device, setting), out, (shard, processes, workers, gpus), quiet)
         return
     form = _form(as_json, as_csv, out)
     _check_out(out, resume)
+    _check_explain(explain, base_rate)
     inputs = find_inputs(_named(paths))
     if not len(inputs):
         raise NaturalTracesError(f"{', '.join(map(printable, paths))}: no picture found{_left_out(inputs.left_out)}")
@@ -126,6 +139,8 @@ def score(
         rest = [path for path in inputs.paths if path not in known]
         refused = {path: reason for path, reason in inputs.refused.items() if path not in known}
         rows = _rows(judge, rest, refused, batch, workers)
+        if explain is not None:
+            rows = _explained(rows, judge, explain, base_rate)
         counts = _write_all(rows, write, len(rest) + len(refused), on_error, quiet, out)
     if not quiet:
         known_part = f", {len(finished):,} known before" if finished else ""
@@ -204,7 +219,44 @@ def _rows(
     for path, reason in refused.items():
         yield Row(path, None, None, "", reason)
     for one in judge.predict(paths, batch=batch, workers=workers):
-        yield Row(str(one.path), _short(one.score), _short(one.probability), one.verdict or "", one.error or "")
+        more = {name: _short(getattr(one, name)) for name in P_VALUES if getattr(one, name) is not None}
+        yield Row(str(one.path), _short(one.score), _short(one.probability), one.verdict or "", one.error or "", more)
+
+
+def _check_explain(folder: Path | None, base_rate: float) -> None:
+    if not 0 < base_rate < 1:
+        raise typer.BadParameter("--base-rate lies between 0 and 1")
+    if folder is not None and not folder.is_dir():
+        if folder.exists() or not folder.parent.is_dir():
+            raise RowsError(f"{folder}: --explain needs a folder, or a new name in one")
+        folder.mkdir()
+
+
+def _explained(rows: Iterator[Row], judge: "Detector", folder: Path, base_rate: float) -> Iterator[Row]:
+    """Write a statement for each row that was not refused; its verdict, which may be a refusal, becomes the row's."""
+    from helpers.api import explain
+    from helpers.data.files import write_atomic
+
+    for row in rows:
+        if row.error:
+            yield row
+            continue
+        statement = explain(row.path, judge, base_rate)
+        document = json.dumps(statement.to_dict(), indent=1, ensure_ascii=False) + "\n"
+        stem = folder / _stem(row.path)
+        write_atomic(stem.with_name(stem.name + ".json"), document.encode("utf-8", "backslashreplace"))
+        write_atomic(stem.with_name(stem.name + ".html"), statement.to_html().encode("utf-8", "backslashreplace"))
+        reasons = {"reasons": list(statement.reasons)} if statement.reasons else {}
+        yield replace(row, verdict=statement.verdict, more=row.more | reasons)
+
+
+def _stem(path: str) -> str:
+    """Name a picture's statement: its own name, made safe, and a part of the hash of its whole path."""
+    import hashlib
+
+    mark = hashlib.sha256(path.encode("utf-8", "surrogateescape")).hexdigest()[:8]
+    name = "".join(letter if letter.isalnum() or letter in "-_" else "_" for letter in Path(path).name)
+    return f"{name[:80]}-{mark}"
 
 
 def _short(value: float | None) -> float | None:
@@ -268,7 +320,7 @@ def _text(row: Row, form: Form, encoding: str) -> str:
     values = [getattr(row, name) for name in COLUMNS]
     if form is Form.JSON:
         document = {name: None if value == "" else value for name, value in zip(COLUMNS, values, strict=True)}
-        return _json_line(document, encoding)
+        return _json_line(document | row.more, encoding)
     if form is Form.CSV:
         return _csv_line(["" if value is None else value for value in values])
     if row.error:

@@ -8,6 +8,7 @@ IPTC's vocabulary of digital source types; PNG (W3C), RIFF and ISO base media co
 
 import re
 import struct
+import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import suppress
@@ -102,7 +103,11 @@ def read_claims(data: bytes) -> list[Claim]:
         Claims in the order of the file, each once.
     """
     found: dict[tuple[str, str], Claim] = {}
-    with suppress(Exception):  # a parser of hostile bytes may raise anything; what was read before stays
+    with (
+        suppress(Exception),
+        warnings.catch_warnings(),
+    ):  # a parser of hostile bytes may raise anything; what was read before stays
+        warnings.simplefilter("ignore")
         for number, (name, body) in enumerate(_blocks(data)):
             if number >= MOST_BLOCKS:
                 break

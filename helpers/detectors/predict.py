@@ -51,6 +51,8 @@ class Prediction:
         verdict: "photograph", "generated" or, from a detector that keeps the scores of held-out pictures,
             "inconclusive"; without them "generated" from the threshold on. None where the input was refused.
         error: Why the input was refused, in one clause, or None.
+        p_photograph: Share of known photographs that look at least as generated; None without known scores.
+        p_generated: Share of known generated pictures that look at least as natural.
     """
 
     path: str
@@ -58,6 +60,8 @@ class Prediction:
     probability: float | None
     verdict: str | None
     error: str | None
+    p_photograph: float | None = None
+    p_generated: float | None = None
 
 
 def predict(
@@ -106,7 +110,9 @@ def predict(
 def _row(detector: "Detector", name: str, score: float) -> Prediction:
     probability = float(detector.probability(np.array([score]))[0])
     if detector.conformal is not None:
-        return Prediction(name, score, probability, detector.conformal.verdicts([score])[0], None)
+        (p_photograph,), (p_generated,) = detector.conformal.p_values([score])
+        verdict = detector.conformal.verdicts([score])[0]
+        return Prediction(name, score, probability, verdict, None, float(p_photograph), float(p_generated))
     return Prediction(name, score, probability, GENERATED if score >= detector.threshold else PHOTOGRAPH, None)
 
 

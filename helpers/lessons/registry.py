@@ -10,10 +10,11 @@ from helpers.lessons.lesson05 import exercises as lesson05
 from helpers.lessons.lesson06 import exercises as lesson06
 from helpers.lessons.lesson07 import exercises as lesson07
 from helpers.lessons.lesson08 import exercises as lesson08
+from helpers.lessons.lesson09 import exercises as lesson09
 
 __all__ = ["all_exercises"]
 
-_LESSONS = (lesson00, lesson01, lesson02, lesson03, lesson04, lesson05, lesson06, lesson07, lesson08)
+_LESSONS = (lesson00, lesson01, lesson02, lesson03, lesson04, lesson05, lesson06, lesson07, lesson08, lesson09)
 
 
 def all_exercises() -> list[Exercise]:

@@ -1,0 +1,1 @@
+"""Lesson 09: what can be said of one picture."""
