@@ -88,5 +88,5 @@ def _row(name: str, inside: NDArray[np.bool_], event: NDArray[np.bool_], groups:
         return None
     parts = pd.Series(event[inside]).groupby(groups[inside]).agg(["mean", "size"])
     large = parts.loc[parts["size"] >= LEAST, "mean"]
-    ends = (float(large.min()), float(large.max())) if len(large) else (None, None)
-    return RefusalRow(name, wilson_interval(int(event[inside].sum()), count), *ends, len(large))
+    lowest, highest = (float(large.min()), float(large.max())) if len(large) else (None, None)
+    return RefusalRow(name, wilson_interval(int(event[inside].sum()), count), lowest, highest, len(large))

@@ -74,7 +74,7 @@ def panel_figure(statement: Statement) -> Figure:
         statement: Of any picture.
     """
     fig = plt.figure(figsize=(8, 5.0), layout="constrained")
-    rows = [["picture"] * 3 + ["map"] * 3, ["0", "0", "1", "1", "2", "2"]]
+    rows: list[Any] = [["picture"] * 3 + ["map"] * 3, ["0", "0", "1", "1", "2", "2"]]
     axes = fig.subplot_mosaic(rows, height_ratios=(2.4, 1))
     preview = to_array(statement.preview)
     axes["picture"].imshow(preview)
