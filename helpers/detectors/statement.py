@@ -444,7 +444,7 @@ def _bank(detector: "Detector") -> tuple[list[str], list[str], NDArray[np.float3
 
 SIDE_OF_TRACES = 1024
 GRID_FOUND, PEAK_FOUND = 5.0, 12.0
-"""Of 700 pictures that were reduced by half (120 pixels left) none has a grid of strength 5; see docs/statement.md."""
+"""Of 700 pictures that were reduced by half (120 pixels left) none has a grid of strength 5."""
 
 
 def _traces(img: Image, info: ImageInfo | None) -> list[Trace]:
