@@ -7,8 +7,9 @@ from typing import Any
 import pandas as pd
 
 from helpers.course.reproduce import recorded
+from helpers.lessons.pretrained import control_table
 
-__all__ = ["TIERS", "interval_text", "part_table", "price_table", "wild_table", "zoo_ways"]
+__all__ = ["TIERS", "control_table", "interval_text", "part_table", "price_table", "wild_table", "zoo_ways"]
 
 TIERS: Mapping[str, str] = MappingProxyType(
     {"seen-source": "known photo sources", "unseen-source": "new photo sources"}
