@@ -15,12 +15,10 @@ if TYPE_CHECKING:
 
 app = group("Time parts of the course on this machine.")
 
-SHIPPED = "ntf_pretrained"
-
 
 @app.command()
 def detector(
-    config: Annotated[str, typer.Option(help="Configuration to train, by name or TOML file.")] = SHIPPED,
+    config: Annotated[str, typer.Option(help="Configuration to train, by name or TOML file.")] = "ntf",
     detector: Annotated[Path | None, typer.Option(help="Folder of the detector that scores; default: shipped.")] = None,
     setting: Annotated[str, typer.Option(help="default, or fast.")] = "default",
     peer: Annotated[

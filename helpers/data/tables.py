@@ -13,6 +13,9 @@ from helpers.errors import NaturalTracesError, printable
 
 __all__ = ["ManifestError", "numbers", "read_table", "whole_numbers"]
 
+# File names may hold bytes that are no text; Arrow's strings, which pandas takes where pyarrow is installed, cannot.
+pd.set_option("mode.string_storage", "python")
+
 _WHOLE = re.compile(r"\s*\+?(\d{1,15})(\.0*)?\s*")
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),

@@ -21,6 +21,7 @@ Scores = Sequence[float]
 
 SHARES = "The classes may have different sizes: compare shares of each class, not counts."
 UPRIGHT = "Above 1 must mean that generated pictures get such a score more often: what stands on top?"
+EACH_COUNT = "Also in a full window each count is one more, and each size two more."
 ONE_MORE = "A window without a photograph must not divide by zero: add 1 to each count, and 2 to each size."
 NEAR = "Only scores near the new one count, on both sides: all that are higher are another question, that of a p-value."
 
@@ -107,7 +108,7 @@ RATIO = Exercise(
         Property("shares are compared", unlike(_counts, _known, "counts"), hint=SHARES),
         Property("above 1 speaks for generated", unlike(_upside_down, _known, "the ratio upside down"), hint=UPRIGHT),
         Property("a window counts", unlike(_tails, _known, "all scores at or above the new one"), hint=NEAR),
-        Property("one more in each count", unlike(_plain, _known, "shares without the 1 and the 2"), hint=ONE_MORE),
+        Property("one more in each count", unlike(_plain, _known, "shares without the 1 and the 2"), hint=EACH_COUNT),
         Property(
             "agrees with the reference",
             agrees(likelihood_ratio, _known, 1e-5),
