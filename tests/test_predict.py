@@ -151,6 +151,7 @@ def test_the_fast_setting_looks_through_fewer_windows() -> None:
     chosen, fast = helpers.load_detector(), helpers.load_detector(setting="fast")
     assert [len(judge.views(img)) for judge in (chosen, fast)] == [8, 2]
     tile = img[:, :240, :240]
-    assert fast.score([tile]).tolist() == chosen.score([tile]).tolist()
+    # not exactly: where the extra `fast` is installed, its runtime judges in the place of torch
+    torch.testing.assert_close(fast.score([tile]), chosen.score([tile]), rtol=0.0, atol=1e-4)
     with pytest.raises(DetectorError, match="slow: no such setting"):
         helpers.load_detector(setting="slow")

@@ -38,9 +38,10 @@ def detector(
     import torch
 
     from helpers.api import load_detector
+    from helpers.data.memory import peak_memory
     from helpers.detectors.config import LoopConfig, config_path
     from helpers.detectors.registry import read_config
-    from helpers.detectors.speed import measure_speed, peak_memory
+    from helpers.detectors.speed import measure_speed
 
     chosen = read_config(config_path(config), LoopConfig)
     judge = load_detector(detector, setting=setting)

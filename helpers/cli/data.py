@@ -161,14 +161,13 @@ def shard(
     from tqdm import tqdm
 
     from helpers.data.select import load_rows
-    from helpers.data.shards import plan_shards, write_shards
+    from helpers.data.shards import write_shards
 
     df, place = load_rows(manifest, root, where)
     df, refused = readable_rows(df, place, on_error)
-    total = len(plan_shards(df, rows, seed))
 
     def progress(parts: "Iterable[Any]") -> "Iterable[Any]":
-        return tqdm(parts, total=total, unit="shard", disable=None, leave=False)
+        return tqdm(parts, unit="shard", disable=None, leave=False)
 
     with kept_on_interrupt(f"{out} keeps the shards that are whole; the same command goes on from there"):
         files = write_shards(df, place, out, rows=rows, seed=seed, workers=workers, progress=progress)

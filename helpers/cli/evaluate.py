@@ -96,7 +96,7 @@ def evaluate(
         report = reports.evaluate(tables, thresholds, **known, cluster=cluster, n_draws=draws)
     rating: dict[str, Any] = {"seen_sources": known["seen_sources"], "n_draws": draws}
     sources = error_rates.false_positive_rates(tables, thresholds, **rating)
-    pooled = error_rates.pooled_rates(tables, thresholds, **rating)
+    pooled = error_rates.false_positive_rates(tables, thresholds, pooled=True, **rating)
     pairs = error_rates.paired_ranking(tables, pair, n_draws=draws) if pair else None
     head = {
         "detector": detectors[0].name,

@@ -162,8 +162,8 @@ def _score_with_ray(
     from tqdm import tqdm
 
     from helpers.api import detector_folder, load_detector
-    from helpers.detectors import engine
-    from helpers.detectors.registry import weights_hash
+    from helpers.data.memory import peak_memory
+    from helpers.detectors import engine, registry
 
     if out is None:
         raise typer.BadParameter("--engine ray needs --out FOLDER")
@@ -173,7 +173,8 @@ def _score_with_ray(
     rows, processes, threads, gpus = sizes
     folder = detector_folder(detector).absolute()
     shards = engine.plan(paths, rows)
-    identity = json.dumps([weights_hash(folder), load_detector(folder, setting=setting).config.values()])
+    config = registry.load_detector(folder).config.at(setting)  # reading it needs no exported network
+    identity = json.dumps([registry.weights_hash(folder), config.values()])
     load = partial(load_detector, folder, device="cuda" if gpus else device, setting=setting)
 
     def progress(done: "Iterable[engine.Done]") -> "Iterable[engine.Done]":
@@ -188,7 +189,7 @@ def _score_with_ray(
         raise InterruptedRunError(kept) from None
     images, refused = (sum(getattr(one, name) for one in done) for name in ("images", "refused"))
     known = sum(one.images for one in done if not one.seconds)
-    peaks = f"peak memory {max(one.peak_mb for one in done):,.0f} MB a worker, {engine.peak_memory():,.0f} MB here"
+    peaks = f"peak memory {max(one.peak_mb for one in done):,.0f} MB a worker, {peak_memory() or 0:,.0f} MB here"
     if not quiet:
         tell(f"{images:,} picture(s) in {len(done):,} shard(s), {refused:,} refused, {known:,} known before; {peaks}")
     if refused:

@@ -71,17 +71,14 @@ def write_set(folder: Path, images: int, side: int, seed: int = 0) -> Path:
 def run_command(words: list[str]) -> tuple[str, dict[str, Any]]:
     """Run a command of the package in a process of its own; return what it printed, its time and its peak of memory."""
     begin = time.perf_counter()
-    code = "import sys, resource, helpers.cli as c\ntry:\n c.main(sys.argv[1:])\nfinally:\n"
-    code += " print('peak', resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)"
+    code = "import sys, helpers.cli as c, helpers.data.memory as m\ntry:\n c.main(sys.argv[1:])\nfinally:\n"
+    code += " print('peak', m.peak_memory() or 0, file=sys.stderr)"
     done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
     if done.returncode:
         raise StreamBenchError(f"{words[0]}: {' '.join(done.stderr.split()[-40:])}")
-    peak = int(done.stderr.rstrip().rpartition("peak ")[2])
+    peak = float(done.stderr.rstrip().rpartition("peak ")[2])
     seconds = time.perf_counter() - begin
-    return done.stdout + done.stderr, {
-        "seconds": round(seconds, 1),
-        "peak_mb": round(peak / (1e6 if sys.platform == "darwin" else 1e3)),
-    }
+    return done.stdout + done.stderr, {"seconds": round(seconds, 1), "peak_mb": round(peak)}
 
 
 def measure_stream(folder: Path, images: int, side: int, *, detector: str | None, ray: bool) -> dict[str, Any]:

@@ -72,12 +72,18 @@ def table(spec: TableSpec, documents: Mapping[str, Mapping[str, Any]]) -> str:
     Raises:
         RecordError: A record does not hold what the table asks for.
     """
-    if spec.columns in _LAYOUTS:
-        return _LAYOUTS[spec.columns](spec, documents)
-    if spec.columns == "tiers":
-        lines = ["| | " + " | ".join(TIERS.values()) + " |", "|---|" + "---|" * len(TIERS)]
-        rows = [_row(row, [_mean(row, documents, tier, spec.metric) for tier in TIERS]) for row in spec.rows]
-        return "\n".join(lines + rows)
+    return _LAYOUTS[spec.columns](spec, documents)
+
+
+def _tiers(spec: TableSpec, documents: "Documents") -> str:
+    """Means alone, one column for each kind of photographs."""
+    lines = ["| | " + " | ".join(TIERS.values()) + " |", "|---|" + "---|" * len(TIERS)]
+    rows = [_row(row, [_mean(row, documents, tier, spec.metric) for tier in TIERS]) for row in spec.rows]
+    return "\n".join(lines + rows)
+
+
+def _all_generators(spec: TableSpec, documents: "Documents") -> str:
+    """One table for each kind of photographs."""
     return "\n\n".join(_by_generator(spec, documents, tier) for tier in TIERS)
 
 
@@ -134,7 +140,8 @@ def _folds(spec: TableSpec, documents: Documents) -> str:
     return _lines(["", "mean fold", "worst fold", "mean over generators"], rows)
 
 
-_LAYOUTS = {"rates": _rates, "sources": _sources, "folds": _folds}
+_LAYOUTS = {"generators": _all_generators, "tiers": _tiers, "rates": _rates, "sources": _sources, "folds": _folds}
+"""What the columns of a table are -> what lays it out; the names are those of `helpers.course.records.COLUMNS`."""
 
 
 def _by_generator(spec: TableSpec, documents: Mapping[str, Mapping[str, Any]], tier: str) -> str:

@@ -88,6 +88,11 @@ class Claim:
     shows: str
     does_not_show: str
 
+    @property
+    def sentences(self) -> str:
+        """All of it, to be read."""
+        return f"{self.where}: {self.text}. {self.shows} {self.does_not_show}"
+
     def to_dict(self) -> dict[str, str]:
         """Return plain values for JSON."""
         return asdict(self)

@@ -227,6 +227,27 @@ def _package_folder(package: str) -> Path:
     return Path(next(iter(spec.submodule_search_locations)))
 
 
+def read_checked(path: str, sha256: str, root: str | Path | None) -> bytes:
+    """Read the file of a row, and see that it is the one that the manifest means.
+
+    Args:
+        path: As the row names it.
+        sha256: Of the row.
+        root: Folder that relative paths start from.
+
+    Returns:
+        Its content.
+
+    Raises:
+        ManifestError: The file is another one.
+        ImageError: It cannot be read.
+    """
+    data = read_bytes(resolve(path, root))
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise ManifestError(f"{path}: the file differs from its sha256 in the manifest")
+    return data
+
+
 def verify(df: pd.DataFrame, root: str | Path | None, *, pixels: bool = True) -> list[Problem]:
     """Check every file of a manifest against its row; each file is read once.
 

@@ -8,6 +8,8 @@ The column `image` is the Hub's: a structure of `bytes` and `path`.
 import os
 import threading
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,10 +19,22 @@ from helpers.errors import NaturalTracesError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["IMAGE", "SUFFIX", "Container", "ShardError", "container_of", "open_container", "read_member"]
+__all__ = [
+    "IMAGE",
+    "MARK",
+    "SUFFIX",
+    "Container",
+    "ShardError",
+    "container_of",
+    "open_container",
+    "read_member",
+    "written_whole",
+]
 
 SUFFIX = ".parquet"
 IMAGE = "image"
+MARK = b"natural-traces"
+"""Key of a file's metadata under which stands what it was made of."""
 KEPT_BYTES = 2**28
 """Row groups that stay in memory, in bytes: a quarter of a gibibyte."""
 KEPT_FILES = 64
@@ -129,6 +143,34 @@ def open_container(path: Path) -> Container:
         while len(_OPEN) > KEPT_FILES:
             _OPEN.popitem(last=False)
         return _OPEN[key]
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """Let a Parquet file appear whole or not at all, however many write it.
+
+    Args:
+        path: Where it shall lie; missing folders are made.
+
+    Yields:
+        A neighbour to write to, which takes the final name at the end.
+
+    Raises:
+        ShardError: It cannot be written.
+    """
+    import pyarrow as pa
+
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except (OSError, pa.ArrowException) as error:
+        raise ShardError(f"{path}: cannot be written: {error}") from None
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def container_of(path: Path) -> Path | None:

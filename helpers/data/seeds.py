@@ -1,11 +1,12 @@
 """Seeds that belong to an example, never to what ran before it."""
 
+import functools
 import hashlib
 
 import numpy as np
 import torch
 
-__all__ = ["derive_seed", "item_generator", "keyed_generator"]
+__all__ = ["derive_seed", "item_generator", "keyed_generator", "shuffled"]
 
 
 def item_generator(seed: int, epoch: int, index: int) -> torch.Generator:
@@ -33,6 +34,20 @@ def keyed_generator(*parts: int | str) -> torch.Generator:
         CPU generator: the same for the same key, unrelated for any other.
     """
     return torch.Generator().manual_seed(derive_seed(*parts))
+
+
+@functools.lru_cache(maxsize=4)
+def shuffled(count: int, *key: int | str) -> tuple[int, ...]:
+    """Shuffle the numbers from 0 on; what was asked last is kept.
+
+    Args:
+        count: How many numbers.
+        key: Such as `(seed, "order", epoch)`.
+
+    Returns:
+        The numbers in an order that the key determines.
+    """
+    return tuple(torch.randperm(count, generator=keyed_generator(*key)).tolist())
 
 
 def derive_seed(*parts: int | str) -> int:

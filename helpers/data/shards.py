@@ -13,26 +13,23 @@ takes its part of each batch, and its workers take batches in turn, so that the 
 
 import hashlib
 import json
-import os
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from functools import lru_cache
+from functools import partial
 from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
-from helpers.data.images import read_bytes
-from helpers.data.manifest import COLUMNS, SPLITS, ManifestError, resolve, validate
-from helpers.data.parquet import IMAGE, SUFFIX, ShardError, open_container
+from helpers.data.manifest import COLUMNS, SPLITS, ManifestError, read_checked, validate
+from helpers.data.parquet import IMAGE, MARK, SUFFIX, ShardError, open_container, written_whole
 from helpers.data.paths import PACKAGE_PREFIX
-from helpers.data.seeds import derive_seed
+from helpers.data.seeds import derive_seed, shuffled
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -43,7 +40,6 @@ ROWS = 1024
 """Images of a shard."""
 GROUP_BYTES = 4_000_000
 """Images of a row group, in bytes: what is read at a time."""
-_MARK = b"natural-traces"
 
 Progress = Callable[[Iterable[Any]], Iterable[Any]]
 
@@ -113,22 +109,9 @@ def write_shards(
             part = df.iloc[numbers]
             mark = hashlib.sha256("\n".join(part["member"] + "\t" + part["sha256"]).encode()).hexdigest()
             if not _is_written(out / name, mark):
-                _write_shard(
-                    part, list(pool.map(lambda file: _checked(file[0], file[1], root), _files(part))), out / name, mark
-                )
+                files = pool.map(partial(read_checked, root=root), part["path"], part["sha256"])
+                _write_shard(part, list(files), out / name, mark)
     return [out / name for name in plan]
-
-
-def _files(part: pd.DataFrame) -> list[tuple[str, str]]:
-    return list(zip(part["path"], part["sha256"], strict=True))
-
-
-def _checked(path: str, sha256: str, root: Path | None) -> bytes:
-    """Read a file and compare it with the manifest."""
-    data = read_bytes(resolve(path, root))
-    if hashlib.sha256(data).hexdigest() != sha256:
-        raise ManifestError(f"{path}: the file differs from its sha256 in the manifest")
-    return data
 
 
 def _is_written(path: Path, mark: str) -> bool:
@@ -138,31 +121,24 @@ def _is_written(path: Path, mark: str) -> bool:
         metadata = open_container(path).file.schema_arrow.metadata or {}
     except ShardError:
         return False  # such as one that a full disk cut off: written anew
-    if metadata.get(_MARK) != mark.encode():
+    if metadata.get(MARK) != mark.encode():
         raise ShardError(f"{path}: holds other images; choose another folder")
     return True
 
 
 def _write_shard(part: pd.DataFrame, files: list[bytes], path: Path, mark: str) -> None:
     """Write one file whole or not at all."""
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    table = _table(part, files).replace_schema_metadata({_MARK: mark, b"huggingface": _features(part)})
+    table = _table(part, files).replace_schema_metadata({MARK: mark, b"huggingface": _features(part)})
     plain = [name for name in table.column_names if name != IMAGE]
     compression = dict.fromkeys(plain, "zstd") | {f"{IMAGE}.bytes": "none", f"{IMAGE}.path": "zstd"}
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        with pq.ParquetWriter(temporary, table.schema, compression=compression, use_dictionary=plain) as writer:
-            for start, stop in _group_bounds([len(data) for data in files]):
-                writer.write_table(table.slice(start, stop - start))
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except (OSError, pa.ArrowException) as error:
-        raise ShardError(f"{path}: cannot be written: {error}") from None
-    finally:
-        temporary.unlink(missing_ok=True)
+    with (
+        written_whole(path) as temporary,
+        pq.ParquetWriter(temporary, table.schema, compression=compression, use_dictionary=plain) as writer,
+    ):
+        for start, stop in _group_bounds([len(data) for data in files]):
+            writer.write_table(table.slice(start, stop - start))
 
 
 def _table(part: pd.DataFrame, files: list[bytes]) -> "pa.Table":
@@ -264,12 +240,6 @@ class Place:
         return asdict(self)
 
 
-@lru_cache(maxsize=64)
-def _shuffled(count: int, *key: int | str) -> tuple[int, ...]:
-    generator = torch.Generator().manual_seed(derive_seed(*key))
-    return tuple(torch.randperm(count, generator=generator).tolist())
-
-
 class ShardOrder:
     """The order in which a stream visits rows, epoch after epoch.
 
@@ -307,7 +277,7 @@ class ShardOrder:
 
     def _shards(self, epoch: int) -> tuple[tuple[int, ...], list[int]]:
         """Order the shards of an epoch, with the position in the epoch at which each ends."""
-        order = _shuffled(len(self.sizes), self.seed, "shards", epoch)
+        order = shuffled(len(self.sizes), self.seed, "shards", epoch)
         return order, list(accumulate(self.sizes[shard] for shard in order))
 
     def _rows(self, epoch: int, shard: int) -> list[int]:
@@ -316,8 +286,8 @@ class ShardOrder:
             key = (self.seed, "rows", epoch, shard)
             rows = [
                 starts[group] + row
-                for group in _shuffled(len(self.groups[shard]), *key)
-                for row in _shuffled(self.groups[shard][group], *key, group)
+                for group in shuffled(len(self.groups[shard]), *key)
+                for row in shuffled(self.groups[shard][group], *key, group)
             ]
             self._kept = (epoch, shard), rows
         return self._kept[1]

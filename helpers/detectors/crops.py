@@ -7,7 +7,6 @@ are native pixels; neither development nor the encoding at the end knows the lab
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ from helpers.data.image_set import ImageSet, TrainingDataError
 from helpers.data.images import Image, random_crop
 from helpers.data.manifest import LABELS
 from helpers.data.protocol import Protocol
-from helpers.data.seeds import derive_seed, item_generator
+from helpers.data.seeds import item_generator, shuffled
 from helpers.pixels.develop import develop
 from helpers.pixels.views import BREAKERS, break_traces, encode_blind, keep_traces
 
@@ -93,19 +92,13 @@ class _Blocks:
         """Groups for one example, for each label; all of them where a block holds no image of a label."""
         if not self.several:
             return self.groups
-        order = _block_order(self.seed, epoch, len(self.blocks))
+        order = shuffled(len(self.blocks), self.seed, "blocks", epoch)
         return self.inside[order[index * len(self.blocks) // self.length]]
 
 
 def _within(groups: list[np.ndarray], block: np.ndarray) -> list[np.ndarray]:
     parts = (np.intersect1d(rows, block, assume_unique=True) for rows in groups)
     return [part for part in parts if len(part)]
-
-
-@lru_cache(maxsize=4)
-def _block_order(seed: int, epoch: int, blocks: int) -> tuple[int, ...]:
-    generator = torch.Generator().manual_seed(derive_seed(seed, "blocks", epoch))
-    return tuple(torch.randperm(blocks, generator=generator).tolist())
 
 
 class BalancedCrops(Dataset[dict[str, Any]]):

@@ -10,14 +10,15 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 from helpers.data.images import ImageError
 from helpers.data.inputs import ENDINGS, find_inputs
-from helpers.data.parquet import IMAGE, SUFFIX, ShardError, open_container
+from helpers.data.memory import peak_memory
+from helpers.data.parquet import IMAGE, MARK, SUFFIX, open_container, written_whole
 from helpers.detectors.predict import Prediction, Source
 from helpers.errors import NaturalTracesError
 
@@ -28,7 +29,6 @@ __all__ = ["Done", "EngineError", "Shard", "plan", "score_shard", "score_with_ra
 
 ROWS = 4096
 """Images of a shard that is made of files."""
-_MARK = b"natural-traces"
 
 
 class EngineError(NaturalTracesError):
@@ -70,7 +70,7 @@ class Done:
         images: Rows that it has.
         refused: Rows with an error.
         seconds: Scoring took so long; 0 where the file was there already.
-        peak_mb: Most memory that the worker has used so far, in MB.
+        peak_mb: Most memory that the worker has used so far, in MB; 0 where the system does not tell.
     """
 
     shard: int
@@ -196,19 +196,7 @@ def score_shard(detector: "Detector", shard: Shard, out: Path, mark: str, *, thr
     rows = list(detector.predict(_sources(shard), workers=threads))
     _write(rows, out / shard.name, mark)
     refused = sum(row.error is not None for row in rows)
-    return Done(shard.number, len(rows), refused, time.perf_counter() - begin, peak_memory())
-
-
-def peak_memory() -> float:
-    """Return the most memory that this process has used so far, in MB; 0 where the system does not tell."""
-    import sys
-
-    try:
-        import resource  # not on Windows
-    except ImportError:
-        return 0.0
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return float(round(peak / (1e6 if sys.platform == "darwin" else 1e3), 1))
+    return Done(shard.number, len(rows), refused, time.perf_counter() - begin, peak_memory() or 0.0)
 
 
 def _write(rows: Sequence[Prediction], path: Path, mark: str) -> None:
@@ -216,20 +204,11 @@ def _write(rows: Sequence[Prediction], path: Path, mark: str) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    kinds = {"score": pa.float64(), "probability": pa.float64()}
-    names = [field.name for field in fields(Prediction)]
-    table = pa.table(
-        {name: pa.array([getattr(row, name) for row in rows], kinds.get(name, pa.string())) for name in names}
-    )
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        pq.write_table(table.replace_schema_metadata({_MARK: mark}), temporary)
-        temporary.replace(path)
-    except (OSError, pa.ArrowException) as error:
-        raise ShardError(f"{path}: cannot be written: {error}") from None
-    finally:
-        temporary.unlink(missing_ok=True)
+    hints = get_type_hints(Prediction)
+    columns = {name: pa.float64() if float in get_args(kind) else pa.string() for name, kind in hints.items()}
+    table = pa.table({name: pa.array([getattr(row, name) for row in rows], kind) for name, kind in columns.items()})
+    with written_whole(path) as temporary:
+        pq.write_table(table.replace_schema_metadata({MARK: mark}), temporary)
 
 
 def finished(path: Path, mark: str) -> Done | None:
@@ -254,7 +233,7 @@ def finished(path: Path, mark: str) -> Done | None:
         table = pq.read_table(path, columns=["error"])
     except (OSError, pa.ArrowException):
         return None  # such as one that was damaged: done anew
-    if (table.schema.metadata or {}).get(_MARK) != mark.encode():
+    if (table.schema.metadata or {}).get(MARK) != mark.encode():
         raise EngineError(f"{path}: holds scores of other images, or of another detector; choose another folder")
     refused = len(table) - table.column("error").null_count
     number = int(path.stem.split("-")[1])

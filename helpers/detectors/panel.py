@@ -28,14 +28,12 @@ td { overflow-wrap: anywhere; }
 """
 
 
-def map_picture(preview: Image, patches: PatchMap, width: int, height: int) -> PillowImage.Image:
+def map_picture(preview: Image, patches: PatchMap) -> PillowImage.Image:
     """Lay the probabilities of the windows over the small copy, each with its number.
 
     Args:
         preview: uint8 (3, h, w), a small copy.
         patches: The map.
-        width: Columns of the picture itself.
-        height: Its rows.
 
     Returns:
         The copy in grey with one coloured, numbered box for each window, at the size of the copy or 320 pixels.
@@ -80,7 +78,7 @@ def statement_html(statement: Statement) -> str:
         '<div class="pictures">',
         _figure(to_pil(statement.preview), f"The picture, {statement.width} x {statement.height} pixels."),
         _figure(
-            map_picture(statement.preview, statement.patches, statement.width, statement.height),
+            map_picture(statement.preview, statement.patches),
             "Windows alone, each with its probability in percent of being generated at a base rate of one half. "
             "One window says less than the whole; look for a part that differs from the rest.",
         ),
@@ -124,7 +122,7 @@ def _near(statement: Statement) -> str:
 def _claims(statement: Statement) -> str:
     if not statement.claims:
         return "<p>Nothing about its origin. Most programs take such words out, so that says nothing.</p>"
-    return _list([f"{one.where}: {one.text}. {one.shows} {one.does_not_show}" for one in statement.claims])
+    return _list([claim.sentences for claim in statement.claims])
 
 
 def _list(lines: list[str]) -> str:

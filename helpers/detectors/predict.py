@@ -14,13 +14,15 @@ from torch import Tensor
 
 from helpers.data.images import Image, decode, from_pil, read_image
 from helpers.errors import NaturalTracesError
+from helpers.evaluation.metrics import Verdict
 
 if TYPE_CHECKING:
     from helpers.detectors.base import Detector
 
-__all__ = ["GENERATED", "PHOTOGRAPH", "InputError", "Prediction", "Source", "as_image", "predict"]
+__all__ = ["GENERATED", "PHOTOGRAPH", "InputError", "Prediction", "Source", "as_image", "judged", "predict"]
 
-PHOTOGRAPH, GENERATED = "photograph", "generated"
+PHOTOGRAPH: Verdict = "photograph"
+GENERATED: Verdict = "generated"
 
 
 class InputError(NaturalTracesError):
@@ -107,13 +109,28 @@ def predict(
             )
 
 
+def judged(detector: "Detector", score: float) -> tuple[Verdict, float | None, float | None]:
+    """Turn a score into a verdict.
+
+    Args:
+        detector: Trained.
+        score: Of one image.
+
+    Returns:
+        Verdict, and the p-values of "photograph" and of "generated"; None for a detector without known scores, whose
+        verdict is that of the threshold.
+    """
+    known = detector.conformal
+    if known is None:
+        return (GENERATED if score >= detector.threshold else PHOTOGRAPH), None, None
+    (p_photograph,), (p_generated,) = known.p_values([score])
+    return known.verdicts([score])[0], float(p_photograph), float(p_generated)
+
+
 def _row(detector: "Detector", name: str, score: float) -> Prediction:
+    verdict, p_photograph, p_generated = judged(detector, score)
     probability = float(detector.probability(np.array([score]))[0])
-    if detector.conformal is not None:
-        (p_photograph,), (p_generated,) = detector.conformal.p_values([score])
-        verdict = detector.conformal.verdicts([score])[0]
-        return Prediction(name, score, probability, verdict, None, float(p_photograph), float(p_generated))
-    return Prediction(name, score, probability, GENERATED if score >= detector.threshold else PHOTOGRAPH, None)
+    return Prediction(name, score, probability, verdict, None, p_photograph, p_generated)
 
 
 def _name_of(value: Any, number: int) -> str:  # noqa: ANN401

@@ -22,8 +22,8 @@ import pandas as pd
 from tqdm import tqdm
 
 from helpers.data.files import StorageError, write_atomic
-from helpers.data.images import Image, decode, encode_jpeg, read_bytes
-from helpers.data.manifest import ManifestError, resolve
+from helpers.data.images import Image, decode, encode_jpeg
+from helpers.data.manifest import read_checked, resolve
 from helpers.data.places import cache_dir
 from helpers.detectors.base import BATCH, Detector, read_ahead
 from helpers.detectors.config import DetectorError
@@ -127,13 +127,11 @@ class _Scorer:
 
     def prepared(self, row: tuple[str, str]) -> tuple[str, list[Image] | None]:
         """Read a file, check its hash, and cut its windows unless its score is known."""
-        name, expected = row
-        path = resolve(name, self.root)
-        data = read_bytes(path)
-        if (digest := hashlib.sha256(data).hexdigest()) != expected:
-            raise ManifestError(f"{name}: the file differs from its sha256 in the manifest")
+        name, digest = row
+        data = read_checked(name, digest, self.root)
         if digest in self.known:
             return digest, None
+        path = resolve(name, self.root)
         img = decode(data, str(path))
         try:
             views = self.detector.views(self.change(img) if self.change else img)

@@ -7,7 +7,6 @@ the machine does meanwhile. Images are embedded photographs, mirrored until they
 import importlib
 import io
 import multiprocessing
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -40,7 +39,7 @@ from helpers.detectors.registry import load_detector, make_detector
 from helpers.detectors.runtime import RuntimeNetwork, RuntimeUnavailableError, export
 from helpers.training import FitConfig, Task, fit
 
-__all__ = ["Row", "backends", "find_peer", "measure_speed", "on_device", "peak_memory", "scoring", "training"]
+__all__ = ["Row", "backends", "find_peer", "measure_speed", "on_device", "scoring", "training"]
 
 POOL = 420
 """Examples of a pool that is described for the bench."""
@@ -431,16 +430,6 @@ def _rate(work: Callable[[], Tensor], device: torch.device, repeats: int) -> flo
         work()
     wait()
     return repeats / (time.perf_counter() - start)
-
-
-def peak_memory() -> float | None:
-    """Return the most memory that this process has used so far, in MB; None where the system does not tell."""
-    try:
-        import resource  # not on Windows
-    except ImportError:
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(peak / (1e6 if sys.platform == "darwin" else 1e3), 1)  # bytes there, else kilobytes
 
 
 def measure_speed(

@@ -23,7 +23,7 @@ from helpers.data.claims import Claim, read_claims
 from helpers.data.images import Image, ImageInfo, decode, probe, read_bytes, read_image
 from helpers.data.manifest import resolve
 from helpers.detectors.config import SMALLEST, DetectorError
-from helpers.detectors.predict import GENERATED, PHOTOGRAPH, as_image
+from helpers.detectors.predict import GENERATED, PHOTOGRAPH, as_image, judged
 from helpers.errors import printable
 from helpers.evaluation.embeddings import nearest_traces
 from helpers.evaluation.metrics import Interval, Verdict, likelihood_ratio, posterior
@@ -236,8 +236,9 @@ def explain(
     info = None if data is None else probe(data, called)
     views = [view.clone() for view in detector.views(img)]
     score = float(detector.score_cut([views])[0])
-    ratio, p_photograph, p_generated, judged = _evidence(detector, score)
-    reasons = (*_undecided(detector, judged), *out_of_range(img, info, views, limits))
+    judgement, p_photograph, p_generated = judged(detector, score)
+    ratio = likelihood_ratio(detector.calibration, detector.conformal, score) if detector.conformal else None
+    reasons = (*_undecided(judgement), *out_of_range(img, info, views, limits))
     statement = Statement(
         path=printable(called),
         width=int(img.shape[2]),
@@ -250,7 +251,7 @@ def explain(
         likelihood_ratio=ratio,
         p_photograph=p_photograph,
         p_generated=p_generated,
-        verdict=INCONCLUSIVE if reasons else judged,
+        verdict=INCONCLUSIVE if reasons else judgement,
         reasons=reasons,
         text="",
         patches=patch_map(detector, img),
@@ -268,24 +269,14 @@ def _bytes_of(picture: Any) -> bytes | None:  # noqa: ANN401
     return read_bytes(fspath(picture)) if isinstance(picture, str | PathLike) else None
 
 
-def _evidence(detector: "Detector", score: float) -> tuple[Interval | None, float | None, float | None, Verdict]:
-    known = detector.conformal
-    if known is None:
-        alone: Verdict = "generated" if score >= detector.threshold else "photograph"
-        return None, None, None, alone
-    (p_photograph,), (p_generated,) = known.p_values([score])
-    ratio = likelihood_ratio(detector.calibration, known, score)
-    return ratio, float(p_photograph), float(p_generated), known.verdicts([score])[0]
-
-
 def _probability(detector: "Detector", score: float, ratio: Interval | None, base_rate: float) -> float:
     even = float(detector.probability(np.array([score]))[0])
     value = ratio.value if ratio else even / max(1 - even, 1e-12)
     return float(posterior(base_rate, value))
 
 
-def _undecided(detector: "Detector", judged: Verdict) -> tuple[str, ...]:
-    if judged != INCONCLUSIVE or detector.conformal is None:
+def _undecided(judgement: Verdict) -> tuple[str, ...]:
+    if judgement != INCONCLUSIVE:
         return ()
     return (
         "Neither known photographs nor known generated pictures can be ruled out: such scores occur among both, "

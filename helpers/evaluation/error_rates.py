@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from helpers.evaluation.metrics import Interval, rate_interval, wilson_interval
 from helpers.evaluation.report import EvaluationError, tiers_of
 
-__all__ = ["PairedRanking", "SourceRate", "check_pairs", "false_positive_rates", "paired_ranking", "pooled_rates"]
+__all__ = ["PairedRanking", "SourceRate", "check_pairs", "false_positive_rates", "paired_ranking"]
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,7 @@ def false_positive_rates(
     thresholds: Sequence[float],
     *,
     seen_sources: Iterable[str],
+    pooled: bool = False,
     n_draws: int = 1000,
     seed: int = 0,
     level: float = 0.95,
@@ -59,51 +60,14 @@ def false_positive_rates(
             and `tier` where there are any.
         thresholds: Stored threshold of each run.
         seen_sources: Photo sources that training saw.
+        pooled: Join the sources that training saw, and those that it did not; each photograph then weighs alike.
         n_draws: Bootstrap draws.
         seed: Seed of the draws.
         level: Confidence level in (0, 1).
 
     Returns:
-        One entry per source, in alphabetical order.
+        One entry per source, in alphabetical order; or one per tier that has photographs, its source "all".
     """
-    return _rates(tables, thresholds, seen_sources, ("source", "tier"), n_draws, seed, level)
-
-
-def pooled_rates(
-    tables: Sequence[pd.DataFrame],
-    thresholds: Sequence[float],
-    *,
-    seen_sources: Iterable[str],
-    n_draws: int = 1000,
-    seed: int = 0,
-    level: float = 0.95,
-) -> list[SourceRate]:
-    """Measure how many photographs of seen and of unseen sources are called generated, each photograph weighing alike.
-
-    Args:
-        tables: As for `false_positive_rates`.
-        thresholds: Stored threshold of each run.
-        seen_sources: Photo sources that training saw.
-        n_draws: Bootstrap draws.
-        seed: Seed of the draws.
-        level: Confidence level in (0, 1).
-
-    Returns:
-        One entry per tier that has photographs, its source "all".
-    """
-    return _rates(tables, thresholds, seen_sources, ("tier",), n_draws, seed, level)
-
-
-def _rates(
-    tables: Sequence[pd.DataFrame],
-    thresholds: Sequence[float],
-    seen_sources: Iterable[str],
-    by: tuple[str, ...],
-    n_draws: int,
-    seed: int,
-    level: float,
-) -> list[SourceRate]:
-    """Give the rate of each group of photographs."""
     first = tables[0]
     alarms = np.mean(
         [table["score"].to_numpy() >= limit for table, limit in zip(tables, thresholds, strict=True)], axis=0
@@ -112,9 +76,9 @@ def _rates(
     about = pd.DataFrame({"source": first["source"].astype(str).to_numpy(), "tier": tiers})
     photographs = about[(first["label"] == "real").to_numpy()]
     rates = []
-    for _, part in photographs.groupby(list(by)):
+    for _, part in photographs.groupby(["tier"] if pooled else ["source", "tier"]):
         rate = _rate(alarms[part.index], clusters[part.index], n_draws, seed, level)
-        source = part["source"].iloc[0] if "source" in by else "all"
+        source = "all" if pooled else part["source"].iloc[0]
         rates.append(SourceRate(source, str(part["tier"].iloc[0]), len(part), rate.n, rate))
     return rates
 

@@ -11,14 +11,7 @@ import pandas as pd
 
 from helpers.course.reproduce import recorded
 
-__all__ = ["TRACKS", "control_table", "diversity_table", "holdout_table"]
-
-TRACKS: Mapping[str, tuple[str, str]] = {
-    "seven generators, known photo sources": ("main", "seen-source"),
-    "seven generators, new photo sources": ("main", "unseen-source"),
-    "thirteen generators, new photo sources": ("wide", "unseen-source"),
-}
-"""What a row is called -> track of the benchmark, and which of its photographs."""
+__all__ = ["diversity_table", "holdout_table", "unseen_mean"]
 
 
 def holdout_table(rows: Mapping[str, tuple[str, str]]) -> pd.DataFrame:
@@ -38,25 +31,6 @@ def holdout_table(rows: Mapping[str, tuple[str, str]]) -> pd.DataFrame:
     return pd.DataFrame.from_dict(table, orient="index").round(3).rename_axis("AUC, held out")
 
 
-def control_table() -> pd.DataFrame:
-    """Set the default detector beside its control on unseen generators, three seeds each.
-
-    Returns:
-        For each track and kind of photographs the mean AUC of both, and their paired difference with its interval.
-    """
-    rows = {}
-    for title, (track, tier) in TRACKS.items():
-        ours, control, difference = (
-            _mean(f"pretrained_{track}{ending}", tier) for ending in ("", "_control", "_difference")
-        )
-        rows[title] = {
-            "natural traces": f"{ours['value']:.3f}",
-            "cross-entropy": f"{control['value']:.3f}",
-            "difference": f"{difference['value']:+.3f} [{difference['low']:+.3f}, {difference['high']:+.3f}]",
-        }
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("mean AUC")
-
-
 def diversity_table() -> pd.DataFrame:
     """Set detectors that saw little beside those that saw much: seven unseen generators, new photo sources.
 
@@ -71,17 +45,27 @@ def diversity_table() -> pd.DataFrame:
     }
     rows = {}
     for title, name in detectors.items():
-        kept = _mean(name, "unseen-source", "accuracy_real")["value"]
-        recognised = _mean(name, "unseen-source", "accuracy_fake")["value"]
+        kept = unseen_mean(name, "unseen-source", "accuracy_real")["value"]
+        recognised = unseen_mean(name, "unseen-source", "accuracy_fake")["value"]
         rows[title] = {
-            "mean AUC": f"{_mean(name, 'unseen-source')['value']:.2f}",
+            "mean AUC": f"{unseen_mean(name, 'unseen-source')['value']:.2f}",
             "photos called fake": f"{1 - kept:.2f}",
             "fakes called fake": f"{recognised:.2f}",
         }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("detector")
 
 
-def _mean(name: str, tier: str, metric: str = "auc") -> Mapping[str, float]:
+def unseen_mean(name: str, tier: str, metric: str = "auc") -> Mapping[str, float]:
+    """Read a record's mean over generators that training did not see.
+
+    Args:
+        name: Of the record.
+        tier: Kind of photographs.
+        metric: Such as "auc".
+
+    Returns:
+        Value, low and high.
+    """
     means = (mean for mean in recorded(name)["means"] if (mean["tier"], mean["over"]) == (tier, "unseen"))
     value: Mapping[str, float] = next(means)["metrics"][metric]
     return value

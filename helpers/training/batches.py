@@ -5,7 +5,6 @@ step 1,000 sees the same batch and draws the same noise, whether or not the run 
 """
 
 import copy
-import functools
 import itertools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -14,15 +13,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
-from helpers.data.seeds import derive_seed
+from helpers.data.seeds import derive_seed, shuffled
 from helpers.training.task import Batch
-
-
-@functools.lru_cache(maxsize=4)
-def _epoch_order(seed: int, epoch: int, items: int) -> tuple[int, ...]:
-    """The order in which one epoch visits all items."""
-    generator = torch.Generator().manual_seed(derive_seed(seed, "order", epoch))
-    return tuple(torch.randperm(items, generator=generator).tolist())
 
 
 def batch_places(seed: int, step: int, batch_size: int, items: int, *, in_order: bool = False) -> list[tuple[int, int]]:
@@ -41,7 +33,7 @@ def batch_places(seed: int, step: int, batch_size: int, items: int, *, in_order:
     places = (divmod(position, items) for position in range(step * batch_size, (step + 1) * batch_size))
     if in_order:
         return list(places)
-    return [(epoch, _epoch_order(seed, epoch, items)[within]) for epoch, within in places]
+    return [(epoch, shuffled(items, seed, "order", epoch)[within]) for epoch, within in places]
 
 
 class StepDataset(Dataset[Any]):

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from helpers.course.reproduce import recorded
-from helpers.lessons.pretrained import control_table
+from helpers.lessons.pretrained import unseen_mean
 
 __all__ = ["TIERS", "control_table", "interval_text", "part_table", "price_table", "wild_table", "zoo_ways"]
 
@@ -24,6 +24,14 @@ PARTS: Mapping[str, str] = MappingProxyType(
     }
 )
 """What the full method has -> the variant of `wild_ablation` that lacks it."""
+TRACKS: Mapping[str, tuple[str, str]] = MappingProxyType(
+    {
+        "seven generators, known photo sources": ("main", "seen-source"),
+        "seven generators, new photo sources": ("main", "unseen-source"),
+        "thirteen generators, new photo sources": ("wide", "unseen-source"),
+    }
+)
+"""What a row is called -> track of the benchmark, and which of its photographs."""
 DATA = "another training generator"
 """Name of the row that compares training data instead of parts of the method."""
 
@@ -81,6 +89,25 @@ def wild_table() -> pd.DataFrame:
         signed = "minus" in title
         rows[title] = {TIERS[mean["tier"]]: interval_text(mean["metrics"]["ap"], signed=signed) for mean in means}
     return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def control_table() -> pd.DataFrame:
+    """Set the default detector beside its control on unseen generators, three seeds each.
+
+    Returns:
+        For each track and kind of photographs the mean AUC of both, and their paired difference with its interval.
+    """
+    rows = {}
+    for title, (track, tier) in TRACKS.items():
+        ours, control, difference = (
+            unseen_mean(f"pretrained_{track}{ending}", tier) for ending in ("", "_control", "_difference")
+        )
+        rows[title] = {
+            "natural traces": f"{ours['value']:.3f}",
+            "cross-entropy": f"{control['value']:.3f}",
+            "difference": interval_text(difference, signed=True),
+        }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("mean AUC")
 
 
 def part_table() -> pd.DataFrame:

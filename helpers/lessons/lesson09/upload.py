@@ -28,7 +28,7 @@ _NOTE = "Interactive in JupyterLab: run this cell, choose a picture of your own,
 def sentences(statement: Statement) -> str:
     """Write everything that a statement says as a list in HTML; texts from the file are escaped."""
     lines = [statement.text, *statement.reasons, *(trace.text for trace in statement.traces)]
-    lines += [f"{one.where}: {one.text}. {one.shows} {one.does_not_show}" for one in statement.claims]
+    lines += [claim.sentences for claim in statement.claims]
     if not statement.claims:
         lines.append("The file says nothing of its origin, and that says nothing.")
     return "<ul>" + "".join(f"<li>{html.escape(line)}</li>" for line in lines) + "</ul>"
