@@ -11,7 +11,7 @@ from helpers.data.image_set import ImageSet, TrainingDataError
 from helpers.data.manifest import ManifestError
 from helpers.detectors.config import DetectorError
 from helpers.detectors.features import FeatureError, FeatureNet, _network, imagenet_weights
-from helpers.detectors.ntf.pretrained import PretrainedTraceDetector, training_pool
+from helpers.detectors.ntf.pretrained import SCORES, PretrainedTraceDetector, combine, training_pool
 from helpers.detectors.pool import BalancedMaps, CropPlan, MapPool, PhotographMaps, build_pool
 from helpers.detectors.registry import load_detector, make_detector
 from helpers.evaluation.metrics import auc
@@ -232,6 +232,22 @@ def test_parts_are_standardised_on_training_photographs(
     standard = (parts - detector.centre[:3]) / detector.spread[:3]
     assert torch.allclose(standard.mean(dim=0), torch.zeros(3), atol=1e-3)
     assert torch.all(standard.std(dim=0) <= 1)
+
+
+@torch.no_grad()
+def test_what_a_score_does_not_ask_is_not_computed(
+    trained: PretrainedTraceDetector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crops = torch.stack(list(pictures(4).images()))
+    parts = trained.member_scores(crops)
+    others = [name for name in SCORES if name != "stage1"]
+    with monkeypatch.context() as patch:
+        for name in others:
+            patch.setattr(trained, "config", trained.config.changed(score=name))
+            assert torch.allclose(trained.logit(crops), combine(parts, name), atol=1e-5)
+        patch.setattr(trained.linear, "forward", lambda _features: pytest.fail("the linear model was asked"))
+        patch.setattr(trained, "config", trained.config.changed(score="proximity"))
+        trained.logit(crops)
 
 
 def test_the_score_of_stage_1_asks_the_teacher(weights: Path) -> None:

@@ -168,7 +168,7 @@ class TestCommands:
 
     def test_train_adopts_what_ships(self, tmp_path):
         words = ["train", "dcgan", "--steps", "2", "--runs", str(tmp_path / "runs"), "--folder", str(tmp_path / "zoo")]
-        result = CliRunner().invoke(app, [*words, "--accelerator", "cpu"])
+        result = CliRunner().invoke(app, [*words, "--device", "cpu"])
         assert result.exit_code == 0, result.output
         assert load("dcgan", tmp_path / "zoo").sample(1, seed=0).shape == (1, 3, 64, 64)
         assert (tmp_path / "zoo" / "curves" / "dcgan.csv").is_file()

@@ -9,6 +9,7 @@ import typer
 from helpers.cli.common import (
     AsJson,
     Config,
+    Device,
     Manifest,
     OnError,
     Root,
@@ -32,10 +33,12 @@ def ablate(
     variant: Annotated[list[str] | None, typer.Option(help="Only these; all when left out.")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Runs, with seeds from 0.")] = 3,
     out: Annotated[Path, typer.Option(help="Folder of checkpoints.")] = Path("runs/ablation"),
+    device: Device = "auto",
     on_error: WhenRefused = OnError.STOP,
     as_json: AsJson = False,
 ) -> None:
     """Train each variant on the train split, fix thresholds on val, report on test, with paired differences."""
+    from helpers.api import find_device
     from helpers.data.image_set import ImageSet
     from helpers.data.select import load_rows, select
     from helpers.detectors.config import DetectorError, config_path
@@ -46,7 +49,7 @@ def ablate(
 
     if unknown := sorted(set(variant or ()) - set(VARIANTS)):
         raise typer.BadParameter(f"no such variant: {', '.join(unknown)} (known: {', '.join(VARIANTS)})")
-    chosen = read_config(config_path(config), NaturalTraceConfig)
+    chosen = read_config(config_path(config), NaturalTraceConfig).trained_on(find_device(device))
     if not chosen.pool:
         raise DetectorError(f"{config}: an ablation needs a pool of described crops")
     df, place = load_rows(manifest, root, where)

@@ -5,11 +5,11 @@ from typing import Annotated
 
 import typer
 
-from helpers.cli.common import AsJson, print_json, tell
+from helpers.cli.common import AsJson, Device, print_json, tell
 
 
 def calibrate(
-    detector: Annotated[Path, typer.Argument(help="Folder of a trained detector.")],
+    detector: Annotated[Path, typer.Argument(help="Folder of a trained detector, or name of a shipped one.")],
     out: Annotated[Path, typer.Option(help="Folder for the calibrated detector; may be the same.")],
     scores: Annotated[
         Path | None, typer.Option(help="Table of held-out scores, as holdout --scores writes it.")
@@ -18,11 +18,13 @@ def calibrate(
     level: Annotated[
         float, typer.Option(min=0.001, max=0.5, help="Share of photographs that may be called generated.")
     ] = 0.05,
+    device: Device = "cpu",
     as_json: AsJson = False,
 ) -> None:
     """Fix threshold and p-values by held-out pictures, or by photographs of your own; the weights stay as they are."""
     import pandas as pd
 
+    from helpers.api import detector_folder, find_device
     from helpers.data.inputs import find_inputs
     from helpers.detectors.config import DetectorError
     from helpers.detectors.registry import load_detector
@@ -30,7 +32,7 @@ def calibrate(
 
     if (scores is None) == (photographs is None):
         raise DetectorError("give either --scores, a table of a hold-out, or --photographs, a folder")
-    chosen = load_detector(detector)
+    chosen = load_detector(detector_folder(detector)).to(find_device(device))
     if scores is not None:
         calibrate_on_held_out(chosen, pd.read_csv(scores, keep_default_na=False), level=level)
         used = f"hold-out {scores.name}"

@@ -7,6 +7,7 @@ import typer
 
 from helpers.cli.common import (
     AsJson,
+    Device,
     Manifest,
     OnError,
     Root,
@@ -25,10 +26,12 @@ def combine(
     manifest: Manifest = "benchmark",
     root: Root = None,
     where: Where = None,
+    device: Device = "cpu",
     on_error: WhenRefused = OnError.STOP,
     as_json: AsJson = False,
 ) -> None:
     """Average trained detectors: scales from the train split, threshold and calibration from the val split."""
+    from helpers.api import find_device
     from helpers.data.image_set import ImageSet
     from helpers.data.select import load_rows
     from helpers.detectors.ensemble import Ensemble
@@ -37,7 +40,7 @@ def combine(
     df, place = load_rows(manifest, root, where)
     df, refused = readable_rows(df[df["split"].isin(("train", "val"))].reset_index(drop=True), place, on_error)
     train, val = (ImageSet(df[df["split"] == name].reset_index(drop=True), place) for name in ("train", "val"))
-    ensemble = Ensemble.from_members([load_detector(folder) for folder in members])
+    ensemble = Ensemble.from_members([load_detector(folder) for folder in members]).to(find_device(device))
     ensemble.standardise(train)
     scores = ensemble.calibrate(val)
     area = ensemble.note_history(train, val, scores)

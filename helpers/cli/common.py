@@ -17,6 +17,7 @@ from helpers.errors import NaturalTracesError, printable
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
 
     from helpers.data.readable import Refused
 
@@ -38,6 +39,7 @@ __all__ = [
     "WhenRefused",
     "Where",
     "Workers",
+    "draw_file",
     "group",
     "interval",
     "kept_checkpoint",
@@ -51,7 +53,6 @@ __all__ = [
     "print_table",
     "readable_rows",
     "tell",
-    "tell_file",
     "tell_refused",
 ]
 
@@ -237,13 +238,18 @@ def one_line_numbers(document: Mapping[str, Any]) -> str:
     return re.sub(r"\[[-\d.,e\s]+\]", lambda match: re.sub(r"\s+", "", match[0]), text)
 
 
-def tell_file(path: Path, as_json: bool) -> None:
-    """Say which file was written, and how large it is."""
-    size = path.stat().st_size
+def draw_file(make: "Callable[[], Figure]", path: Path, as_json: bool) -> None:
+    """Draw a figure in the course's style, write it to a PNG file, and say which and how large it is."""
+    from helpers.course.figures import png_bytes, use_style
+    from helpers.data.files import write_atomic
+
+    use_style()
+    data = png_bytes(make())
+    write_atomic(path, data)
     if as_json:
-        print_json({"file": path.as_posix(), "bytes": size}, indent=None)
+        print_json({"file": path.as_posix(), "bytes": len(data)}, indent=None)
     else:
-        typer.echo(f"{path}: {size / 1000:.0f} kB")
+        typer.echo(f"{path}: {len(data) / 1000:.0f} kB")
 
 
 def print_rows(

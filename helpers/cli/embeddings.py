@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from helpers.cli.common import AsJson, group, one_line_numbers, tell, tell_file
+from helpers.cli.common import AsJson, draw_file, group, one_line_numbers, tell
 
 app = group("What the zoo's detector learnt: maps, neighbours, trust.")
 
@@ -35,12 +35,7 @@ def figure(
     as_json: AsJson = False,
 ) -> None:
     """Draw the maps of the three stages from the record."""
-    from helpers.course.figures import png_bytes, use_style
-    from helpers.data.files import write_atomic
     from helpers.lessons.lesson05 import figures, study
 
-    use_style()
     images = study.study_set(study.study_detector())
-    fig = figures.summary_figure(study.read_record(), images.manifest)
-    write_atomic(out, png_bytes(fig))
-    tell_file(out, as_json)
+    draw_file(lambda: figures.summary_figure(study.read_record(), images.manifest), out, as_json)

@@ -8,6 +8,7 @@ import typer
 from helpers.cli.common import (
     AsJson,
     Config,
+    Device,
     Manifest,
     OnError,
     Root,
@@ -43,6 +44,7 @@ def holdout(
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Runs, with seeds from 0.")] = 1,
     out: Annotated[Path, typer.Option(help="Folder of checkpoints.")] = Path("runs/holdout"),
+    device: Device = "auto",
     scores: Annotated[Path | None, typer.Option(help="Also write the held-out scores to this CSV file.")] = None,
     on_error: WhenRefused = OnError.STOP,
     as_json: AsJson = False,
@@ -52,6 +54,7 @@ def holdout(
     A detector on counted statistics leaves out each generator with each source; one on features of real images leaves
     out whole families and sources, in four folds of the train split.
     """
+    from helpers.api import find_device
     from helpers.data.image_set import ImageSet
     from helpers.data.select import load_rows
     from helpers.detectors.config import DetectorError, changes_from, config_path
@@ -60,25 +63,28 @@ def holdout(
     from helpers.detectors.registry import read_config
     from helpers.selection import holdout as selection
 
+    device = find_device(device)
     df, place = load_rows(manifest, root, where)
     df, refused = readable_rows(df[df["split"].isin(("train", "val"))].reset_index(drop=True), place, on_error)
     if isinstance(read_config(config_path(config)), PretrainedConfig):
         images = ImageSet(df[df["split"] == "train"].reset_index(drop=True), place)
         with only_run(out), kept_on_interrupt(kept_checkpoint(out)):
-            _grouped(images, config, setting or [], learn or [], history or [], seeds, out, scores, as_json)
+            _grouped(images, config, setting or [], learn or [], history or [], seeds, device, out, scores, as_json)
         return
     if learn:
         raise DetectorError("--learn is for detectors on features of real images")
     images = ImageSet(df, place)
     changes = changes_from(setting or [])
-    configs = [read_config(config_path(config), **{**changes, "seed": seed}) for seed in range(seeds)]
+    configs = [
+        read_config(config_path(config), **{**changes, "seed": seed}).trained_on(device) for seed in range(seeds)
+    ]
     folds: list[dict[str, Any]] = []
     with only_run(out), kept_on_interrupt(kept_checkpoint(out)):
         for seed, chosen in enumerate(configs):
             rows = (
                 selection.holdout(images, chosen, out, progress=tell)
                 if isinstance(chosen, NaturalTraceConfig)
-                else selection.holdout_whole(images, chosen, out, progress=tell)
+                else selection.holdout_whole(images, chosen, out, device=device, progress=tell)
             )
             folds += [{"seed": seed, **row} for row in rows]
     means = selection.means(folds)
@@ -101,6 +107,7 @@ def _grouped(
     learn: list[str],
     history: list[str],
     seeds: int,
+    device: str,
     out: Path,
     scores: Path | None,
     as_json: bool,
@@ -123,11 +130,12 @@ def _grouped(
     tables = []
     for seed in range(seeds):
         config = read_config(config_path(name), PretrainedConfig, **{**changes_from(setting), "seed": seed})
+        config = config.trained_on(device)
         pool = training_pool(images, config, progress=lambda done, of: tell(f"{done} of {of} crops"))
         tables.append(
-            grouped_holdout(images, pool, config, out, learnt=learnt, histories=histories, progress=tell).assign(
-                seed=seed
-            )
+            grouped_holdout(
+                images, pool, config, out, learnt=learnt, histories=histories, device=device, progress=tell
+            ).assign(seed=seed)
         )
     table = pd.concat(tables, ignore_index=True)
     if scores is not None:

@@ -15,6 +15,7 @@ from helpers.cli.common import (
     Root,
     WhenRefused,
     Where,
+    draw_file,
     group,
     kept_on_interrupt,
     one_line_entries,
@@ -23,7 +24,6 @@ from helpers.cli.common import (
     print_rows,
     readable_rows,
     tell,
-    tell_file,
     tell_refused,
 )
 
@@ -135,11 +135,12 @@ def redraw(
     split: Annotated[str, typer.Option(help="Split whose photographs are redrawn; 'all' for every row.")] = "val",
     most: Annotated[int, typer.Option(min=0, help="Sample at most so many photographs; 0: all.")] = 200,
     draws: Draws = 1000,
+    device: Device = "cpu",
     on_error: WhenRefused = OnError.STOP,
     as_json: AsJson = False,
 ) -> None:
     """Redraw photographs by autoencoders of real generators, seen in training or not: are the copies recognised?"""
-    from helpers.api import detector_folder
+    from helpers.api import detector_folder, find_device
     from helpers.data.catalog.weights import weights_folder
     from helpers.data.image_set import ImageSet
     from helpers.data.select import load_rows, sample_rows
@@ -147,7 +148,7 @@ def redraw(
     from helpers.detectors.registry import load_detector
     from helpers.selection.redrawn import QUALITY, redrawn_study
 
-    one, folder = load_detector(detector_folder(detector)), weights_folder(decoders)
+    one, folder = load_detector(detector_folder(detector)).to(find_device(device)), weights_folder(decoders)
     df, place = load_rows(manifest, root, where)
     df = df[(df["label"] == "real") & ((df["split"] == split) | (split == "all"))].reset_index(drop=True)
     if df.empty:
@@ -181,11 +182,7 @@ def figure(
     as_json: AsJson = False,
 ) -> None:
     """Draw AP and accuracy against strength from a record."""
-    from helpers.course.figures import png_bytes, use_style
-    from helpers.data.files import write_atomic
     from helpers.lessons.lesson07.figures import summary_figure
 
-    use_style()
-    fig = summary_figure(json.loads(record.read_text(encoding="utf-8")))
-    write_atomic(out, png_bytes(fig))
-    tell_file(out, as_json)
+    results = json.loads(record.read_text(encoding="utf-8"))
+    draw_file(lambda: summary_figure(results), out, as_json)

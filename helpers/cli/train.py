@@ -10,6 +10,7 @@ import typer
 from helpers.cli.common import (
     AsJson,
     Config,
+    Device,
     Manifest,
     OnError,
     Root,
@@ -35,6 +36,7 @@ def train(
     where: Where = None,
     seed: Seed = 0,
     setting: Settings = None,
+    device: Device = "auto",
     devices: Annotated[int, typer.Option(min=1, help="Processes on each machine, each on its own device.")] = 1,
     nodes: Annotated[int, typer.Option(min=1, help="Machines; start the command by torchrun on each.")] = 1,
     on_error: WhenRefused = OnError.STOP,
@@ -44,6 +46,7 @@ def train(
 
     On several machines: torchrun --nnodes M --nproc-per-node N -m helpers train ...
     """
+    from helpers.api import find_device
     from helpers.data.image_set import ImageSet
     from helpers.data.select import check_sizes, load_rows
     from helpers.detectors.config import SMALLEST, changes_from, config_path
@@ -51,7 +54,7 @@ def train(
     from helpers.training.processes import is_first
 
     changes = {"seed": seed, **_spread(devices, nodes), **changes_from(setting or [])}
-    chosen = read_config(config_path(config), **changes)
+    chosen = read_config(config_path(config), **changes).trained_on(find_device(device))
     df, place = load_rows(manifest, root, where)
     df = df[df["split"].isin(("train", "val"))].reset_index(drop=True)
     check_sizes(df[df["split"] == "train"], chosen.training_side)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from helpers.cli.common import AsJson, Manifest, Root, Where, print_json, print_rows, tell
+from helpers.cli.common import AsJson, Device, Manifest, Root, Where, print_json, print_rows, tell
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,13 +21,14 @@ def verdicts(
     root: Root = None,
     where: Where = None,
     split: Annotated[str, typer.Option(help="Split to judge; 'all' for every row.")] = "test",
+    device: Device = "cpu",
     as_json: AsJson = False,
 ) -> None:
     """Count verdicts with refusal: errors, inconclusive ones, and the calibration error at a base rate of one half.
 
     Scores lie in the cache folder: after another calibration of the same weights nothing is scored again.
     """
-    from helpers.api import detector_folder
+    from helpers.api import detector_folder, find_device
     from helpers.data.select import load_rows
     from helpers.detectors.config import DetectorError
     from helpers.detectors.registry import load_detector
@@ -40,7 +41,7 @@ def verdicts(
     judge = load_detector(folder)
     if judge.conformal is None:
         raise DetectorError(f"{folder}: keeps no scores of held-out pictures: `calibrate --scores` adds them")
-    table = cached_table(folder, df, place, 0, cache=True, device="cpu", say=tell)
+    table = cached_table(folder, df, place, 0, cache=True, device=find_device(device), say=tell)
     table = table.assign(verdict=judge.conformal.verdicts(table["score"].to_numpy()), reason="")
     _refuse_outside(table, place, judge)
     rows, error = measure_refusal(table, judge.history.get("sources", ()))

@@ -8,6 +8,7 @@ import typer
 
 from helpers.cli.common import (
     AsJson,
+    Device,
     Draws,
     group,
     kept_checkpoint,
@@ -63,13 +64,14 @@ def train(
     everything: All = False,
     runs: Annotated[Path, typer.Option(help="Folder of checkpoints and logs.")] = Path("runs/zoo"),
     steps: Annotated[int | None, typer.Option(help="Steps, other than the recipe's.")] = None,
-    accelerator: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    device: Device = "auto",
     anew: Annotated[bool, typer.Option("--anew", help="Forget an interrupted run.")] = False,
     adopt: Annotated[bool, typer.Option(help="Copy the finished weights into the zoo's folder.")] = True,
     folder: Folder = None,
     as_json: AsJson = False,
 ) -> None:
     """Train generators from nothing (or resume), and put their weights into the zoo's folder."""
+    from helpers.api import find_device
     from helpers.generators import release
     from helpers.generators.training import train as train_one
 
@@ -79,7 +81,7 @@ def train(
             only_run(runs / name),
             kept_on_interrupt(kept_checkpoint(runs / name)),
         ):
-            out = train_one(name, runs, steps=steps, accelerator=accelerator, resume=not anew)
+            out = train_one(name, runs, steps=steps, accelerator=find_device(device), resume=not anew)
         if adopt:
             release.adopt(name, out, folder or release.zoo_folder())
         seconds = json.loads((out / "run.json").read_text(encoding="utf-8"))["seconds"]

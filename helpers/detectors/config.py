@@ -123,6 +123,10 @@ class DetectorConfig(BaseModel):
         """Return the same settings for weights that lie in a detector's folder, not in files of others."""
         return self
 
+    def trained_on(self, device: str) -> Self:
+        """Return the same settings with training on a device; without a loop of steps they stay as they are."""
+        return self
+
 
 class CropConfig(DetectorConfig):
     """A detector that learns from crops.
@@ -165,16 +169,23 @@ class LoopConfig(CropConfig):
         batch_size: Crops per step.
         learning_rate: At its highest.
         num_workers: Processes that load data.
+        accelerator: "auto", "cpu", "cuda", "cuda:1", "mps": where the loop runs; "auto" is a GPU if there is one.
         devices: Processes on each machine that train, each on its own device.
         nodes: Machines.
     """
 
-    not_trained: ClassVar[frozenset[str]] = DetectorConfig.not_trained | {"num_workers", "devices", "nodes"}
+    not_trained: ClassVar[frozenset[str]] = DetectorConfig.not_trained | {
+        "num_workers",
+        "accelerator",
+        "devices",
+        "nodes",
+    }
 
     steps: int = Field(default=1500, ge=1)
     batch_size: int = Field(default=48, ge=2)
     learning_rate: float = Field(default=2e-3, gt=0)
     num_workers: int = Field(default=0, ge=0)
+    accelerator: str = "auto"
     devices: int = Field(default=1, ge=1)
     nodes: int = Field(default=1, ge=1)
 
@@ -185,12 +196,17 @@ class LoopConfig(CropConfig):
             batch_size=batch_size or self.batch_size,
             seed=self.seed,
             num_workers=self.num_workers,
+            accelerator=self.accelerator,
             devices=self.devices,
             nodes=self.nodes,
             channels_last=True,
             checkpoint_every=250,
             log_every=25,
         )
+
+    def trained_on(self, device: str) -> Self:
+        """Return the same settings with the loop on a device."""
+        return self.model_copy(update={"accelerator": device})
 
 
 class NetworkConfig(LoopConfig):

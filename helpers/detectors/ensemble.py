@@ -47,6 +47,10 @@ class EnsembleConfig(CropConfig):
         """Leave the files out that the members' backbones started from."""
         return self.model_copy(update={"members": tuple(member.without_files() for member in self.members)})
 
+    def trained_on(self, device: str) -> Self:
+        """Return the same settings with the members' loops on a device."""
+        return self.model_copy(update={"members": tuple(member.trained_on(device) for member in self.members)})
+
 
 class Ensemble(Detector):
     """The mean of its members' scores, each minus its mean on training crops and divided by its spread there.
@@ -101,7 +105,8 @@ class Ensemble(Detector):
         """Centre and scale the members by their scores on training crops, as many real as fake."""
         self.eval()
         crops = BalancedCrops(train, self.config.augmentation, self.config.seed + 2)
-        rows = torch.cat([self.member_scores(crops[index]["image"][None]) for index in range(SCALE_CROPS)])
+        crop_on_device = (crops[index]["image"][None].to(self.device) for index in range(SCALE_CROPS))
+        rows = torch.cat([self.member_scores(crop) for crop in crop_on_device])
         self.centre, self.spread = rows.mean(dim=0), rows.std(dim=0) + 1e-6
 
     def member_scores(self, images: Tensor) -> Tensor:

@@ -127,16 +127,16 @@ def _with_history(img: Image, row: int) -> Image:
 
 
 @torch.inference_mode()
-def _judge(detector: PretrainedTraceDetector, images: Sequence[Image]) -> NDArray[np.float64]:
+def _judge(detector: PretrainedTraceDetector, images: Sequence[Image], device: str) -> NDArray[np.float64]:
     """Compute the standardised parts of the score: (N, 4)."""
-    detector.eval()
+    detector.eval().to(device)
     parts = np.zeros((len(images), 4))
     for shape in {img.shape for img in images}:
         places = [place for place, img in enumerate(images) if img.shape == shape]
         for start in range(0, len(places), 8):
             some = places[start : start + 8]
             stack = torch.stack([images[place] for place in some]).contiguous(memory_format=torch.channels_last)
-            parts[some] = detector.member_scores(stack).double().numpy()
+            parts[some] = detector.member_scores(stack.to(device)).double().cpu().numpy()
     return parts
 
 
@@ -149,6 +149,7 @@ def grouped_holdout(
     learnt: NDArray[np.bool_] | None = None,
     count: int = 4,
     histories: Sequence[str] = HISTORIES,
+    device: str = "cpu",
     progress: Callable[[str], None] = lambda text: None,
 ) -> pd.DataFrame:
     """Train once per fold on what remains, and judge what was held out.
@@ -161,6 +162,7 @@ def grouped_holdout(
         learnt: One flag for each image: learn from it, unless it is held out; all when None.
         count: Folds.
         histories: Of `HISTORIES`.
+        device: Where pictures are judged.
         progress: Told what is done.
 
     Returns:
@@ -179,7 +181,7 @@ def grouped_holdout(
             pictures = [images.image(int(row)) for row in rows]
             if history == "drawn":
                 pictures = [_with_history(img, int(row)) for img, row in zip(pictures, rows, strict=True)]
-            parts = torch.from_numpy(_judge(detector, pictures))
+            parts = torch.from_numpy(_judge(detector, pictures, device))
             about = images.manifest.iloc[rows][["path", "label", "generator", "source"]]
             names = SCORES if config.teacher else tuple(name for name in SCORES if name != "stage1")
             scores = {name: combine(parts, name).numpy() for name in names}

@@ -117,7 +117,12 @@ def holdout(
 
 
 def holdout_whole(
-    images: ImageSet, config: DetectorConfig, out: Path, *, progress: Callable[[str], None] = lambda text: None
+    images: ImageSet,
+    config: DetectorConfig,
+    out: Path,
+    *,
+    device: str = "cpu",
+    progress: Callable[[str], None] = lambda text: None,
 ) -> list[dict[str, Any]]:
     """Train any kind of detector once per fold, and rank what was held out by its own score.
 
@@ -125,6 +130,7 @@ def holdout_whole(
         images: Rows of the splits train and val.
         config: Of any kind.
         out: Folder for checkpoints.
+        device: Where pictures are judged.
         progress: Told what is done.
 
     Returns:
@@ -141,7 +147,7 @@ def holdout_whole(
         detector.fit_weights(train, folder)
         wanted = np.unique(np.r_[fold.fakes, fold.known, fold.foreign])
         values = np.full(len(images), np.nan)
-        values[wanted] = detector.eval().score(images.image(int(row)) for row in wanted)
+        values[wanted] = detector.eval().to(device).score(images.image(int(row)) for row in wanted)
         row: dict[str, Any] = {"generator": fold.generator, "source": fold.source, "score": detector.name}
         rows.append(row | {tier: _auc(values, fold.fakes, getattr(fold, tier)) for tier in ("known", "foreign")})
         progress(f"without {fold.generator} and {fold.source}")

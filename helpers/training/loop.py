@@ -62,8 +62,8 @@ def fit(task: Task, dataset: Dataset[Any], config: FitConfig, out: Path, *, resu
     if not (hasattr(dataset, "__len__") and len(dataset)):
         raise FitError("the dataset is empty or has no length")
     fabric = Fabric(
-        accelerator=config.accelerator,
-        devices=config.devices,
+        accelerator=config.accelerator.partition(":")[0],
+        devices=config.places,
         num_nodes=config.nodes,
         strategy=_strategy(config),
         precision=config.precision,  # type: ignore[arg-type]

@@ -87,7 +87,7 @@ class FitConfig:
         batch_size: Images per step, over all processes and micro-batches together.
         seed: Determines order, noise and dropout. The initial weights are the task's own matter.
         precision: "32-true", "bf16-mixed" or "16-mixed" (with loss scaling).
-        accelerator: "auto", "cpu", "cuda" or "mps", as in Lightning Fabric.
+        accelerator: "auto", "cpu", "cuda" or "mps", as in Lightning Fabric; "cuda:1" for one GPU of several.
         devices: How many on each machine, each with its own process.
         nodes: Machines; more than one are started by torchrun.
         strategy: As in Lightning Fabric. For several devices "auto" is "ddp_spawn", so a script that calls `fit` then
@@ -126,12 +126,20 @@ class FitConfig:
                 raise FitError(f"{name} must be at least 1, not {getattr(self, name)}")
         if self.precision not in PRECISIONS:
             raise FitError(f"precision must be one of {', '.join(PRECISIONS)}, not {self.precision!r}")
+        if ":" in self.accelerator and self.devices > 1:
+            raise FitError(f"{self.accelerator} is one device, not {self.devices}")
         if self.batch_size % self.processes:
             raise FitError(f"batch_size {self.batch_size} is not a multiple of {self.processes} devices")
         if self.accumulate > self.batch_size // self.processes:
             raise FitError(
                 f"accumulate {self.accumulate} exceeds the {self.batch_size // self.processes} images per device"
             )
+
+    @property
+    def places(self) -> "int | list[int]":
+        """How many devices on each machine, or the number of the one that `accelerator` names."""
+        index = self.accelerator.partition(":")[2]
+        return [int(index)] if index else self.devices
 
     @property
     def processes(self) -> int:

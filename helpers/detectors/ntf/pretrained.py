@@ -281,23 +281,29 @@ class PretrainedTraceDetector(Detector):
         parts = torch.cat([self._parts(part, teacher) for part in batches(maps, 64)])
         self.centre, self.spread = parts.mean(dim=0).clone(), parts.std(dim=0).clone() + 1e-3
 
-    def _parts(self, maps: Tensor, teacher: TraceEncoder | None) -> Tensor:
-        """Maps (n, 24, h, w) -> head, distance after stage 2, linear model, distance after stage 1 (or 0): (n, 4)."""
+    def _parts(self, maps: Tensor, teacher: TraceEncoder | None, *, linear: bool = True) -> Tensor:
+        """Maps (n, 24, h, w) -> head, distance after stage 2, linear model, distance after stage 1: (n, 4).
+
+        The last two are 0 where they are not asked for.
+        """
         embedding, head = self.student(maps)
         far = -proximity(embedding, self.bank, BANK_TEMPERATURE)
-        linear = self.linear(self.fixed(maps))
+        fixed = self.linear(self.fixed(maps)) if linear else torch.zeros_like(head)
         before = -proximity(teacher.traces(maps), self.bank, BANK_TEMPERATURE) if teacher else torch.zeros_like(head)
-        return torch.stack([head.float(), far, linear, before], dim=1)
+        return torch.stack([head.float(), far, fixed, before], dim=1)
 
     def member_scores(self, images: Tensor) -> Tensor:
         """(n, 3, H, W), 0..255 -> each part of the score, standardised, (n, 4)."""
-        parts = self._parts(self.lower(images), self.teacher if self.config.teacher else None)
+        return self._standard(self._parts(self.lower(images), self.teacher if self.config.teacher else None))
+
+    def _standard(self, parts: Tensor) -> Tensor:
         standard: Tensor = (parts - self.centre) / self.spread
         return standard
 
     def logit(self, images: Tensor) -> Tensor:
-        """(n, 3, H, W), 0..255 -> (n,), higher means more fake."""
-        return combine(self.member_scores(images), self.config.score)
+        """(n, 3, H, W), 0..255 -> (n,), higher means more fake; parts that the score does not ask are left out."""
+        asked, teacher = _WEIGHTS[self.config.score], self.teacher if self.config.score == "stage1" else None
+        return combine(self._standard(self._parts(self.lower(images), teacher, linear=2 in asked)), self.config.score)
 
     def embed(self, images: Tensor) -> Tensor:
         """(n, 3, H, W), 0..255 -> unit-norm embeddings, (n, d)."""
