@@ -9,11 +9,11 @@ import torch
 
 from helpers.data.image_set import ImageSet, TrainingDataError
 from helpers.data.manifest import ManifestError
-from helpers.detectors.config import DetectorError
+from helpers.detectors.config import DetectorError, changes_from, config_path
 from helpers.detectors.features import FeatureError, FeatureNet, _network, imagenet_weights
-from helpers.detectors.ntf.pretrained import SCORES, PretrainedTraceDetector, combine, training_pool
+from helpers.detectors.ntf.pretrained import SCORES, PretrainedConfig, PretrainedTraceDetector, combine, training_pool
 from helpers.detectors.pool import BalancedMaps, CropPlan, MapPool, PhotographMaps, build_pool
-from helpers.detectors.registry import load_detector, make_detector
+from helpers.detectors.registry import load_detector, make_detector, read_config
 from helpers.evaluation.metrics import auc
 from helpers.pixels.autoencoders import TinyAutoencoder
 from helpers.selection.calibration import calibrate_on_held_out, calibrate_on_photographs
@@ -253,6 +253,15 @@ def test_what_a_score_does_not_ask_is_not_computed(
 def test_the_score_of_stage_1_asks_the_teacher(weights: Path) -> None:
     with pytest.raises(DetectorError, match="asks the teacher"):
         make_detector(config(weights, score="stage1"))
+
+
+def test_one_entry_of_a_table_can_be_set() -> None:
+    changes = changes_from(["transfer.targets=hard", "transfer.repulsion=0.25", "copies=0.5"])
+    assert changes == {"transfer": {"targets": "hard", "repulsion": 0.25}, "copies": 0.5}
+    control = read_config(config_path("pretrained_control"), PretrainedConfig, **changes)
+    assert (control.transfer.targets, control.transfer.repulsion, control.transfer.contrast) == ("hard", 0.25, 0.0)
+    with pytest.raises(DetectorError, match=r"transfer\.target: no such setting"):
+        read_config(config_path("ntf_pretrained"), **changes_from(["transfer.target=hard"]))
 
 
 # ---------------------------------------------------------------- choosing and calibrating

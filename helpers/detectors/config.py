@@ -287,14 +287,30 @@ def config_path(name: str) -> Path:
 
 
 def changes_from(settings: list[str]) -> dict[str, Any]:
-    """Read `entry=value` settings; values are JSON, or text. Whether there are such settings, the detector knows."""
+    """Read `entry=value` settings; values are JSON, or text; `part.entry=value` is one entry of a table.
+
+    Whether there are such settings, the detector knows.
+    """
     changes: dict[str, Any] = {}
     for setting in settings:
         key, sign, text = setting.partition("=")
         if not sign:
             raise DetectorError(f"{setting!r}: needs entry=value")
         try:
-            changes[key] = json.loads(text)
+            value = json.loads(text)
         except ValueError:
-            changes[key] = text
+            value = text
+        for name in reversed(key.split(".")):
+            value = {name: value}
+        changes = with_changes(changes, value)
     return changes
+
+
+def with_changes(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Replace entries; of a table, only those that the changes name."""
+    merged = dict(values)
+    for name, change in changes.items():
+        old = merged.get(name)
+        both = isinstance(old, Mapping) and isinstance(change, Mapping)
+        merged[name] = with_changes(old, change) if both else change  # type: ignore[arg-type]
+    return merged

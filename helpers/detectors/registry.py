@@ -25,7 +25,7 @@ from torch import Tensor
 
 from helpers.data.files import StorageError
 from helpers.detectors.base import CARD, CARD_VERSION, WEIGHTS, Detector
-from helpers.detectors.config import DetectorConfig, DetectorError, read_values
+from helpers.detectors.config import DetectorConfig, DetectorError, read_values, with_changes
 from helpers.evaluation.metrics import Conformal, PlattScaling
 from helpers.training import read_weights
 from helpers.training.storage import fill
@@ -221,7 +221,7 @@ def read_config(path: Path, wanted: type[DetectorConfig] = DetectorConfig, /, **
     Raises:
         DetectorError: The file is missing, is no TOML, has an unknown or impossible entry, or is of another kind.
     """
-    config = config_from({**read_values(path), **changes}, path.name)
+    config = config_from(with_changes(read_values(path), changes), path.name)
     if not isinstance(config, wanted):
         raise DetectorError(f"{path.name}: holds settings of {config.kind}, where those of {wanted.kind} are needed")
     return config
