@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from tiny_images import made_up
@@ -17,14 +18,19 @@ from torch.utils.data import Dataset
 
 from helpers.data.image_set import ImageSet
 from helpers.data.images import encode_png
+from helpers.data.manifest import ManifestError
+from helpers.data.places import CACHE_VARIABLE
+from helpers.detectors.config import config_path
 from helpers.detectors.crops import Augmentation, BalancedCrops, PhotographViews
 from helpers.detectors.networks import Backbone
 from helpers.detectors.ntf.stage1 import TraceEncoder, TraceMapping
 from helpers.detectors.ntf.stage2 import SoftTransfer, Student
 from helpers.detectors.pool import SHARD, ShardedMaps
+from helpers.detectors.registry import make_detector, read_config
+from helpers.detectors.scores import cached_table
 from helpers.errors import NaturalTracesError
 from helpers.training import FitConfig, FitError, Task, fit
-from helpers.training.processes import gathered, is_first, launched
+from helpers.training.processes import gathered, is_first, launched, spread
 
 needs_fork = pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="this system cannot fork")
 
@@ -128,20 +134,18 @@ def test_a_lost_process_ends_the_job_and_it_resumes(tmp_path: Path) -> None:
 
 
 def test_several_machines_need_torchrun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from helpers.cli.train import _spread
-
     monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
-    assert (launched(), is_first(), _spread(1, 1)) == (None, True, {})
-    assert _spread(4, 1) == {"devices": 4}
+    assert (launched(), is_first(), spread(1, 1, "train")) == (None, True, (1, 1))
+    assert spread(4, 1, "train") == (4, 1)
     with pytest.raises(NaturalTracesError, match="torchrun --nnodes 2 --nproc-per-node 3"):
-        _spread(3, 2)
+        spread(3, 2, "train")
     with pytest.raises(FitError, match="torchrun"):
         fit(Lost(tmp_path), Numbers(), FitConfig(**CPU, nodes=2), tmp_path)
     for name, value in {"LOCAL_WORLD_SIZE": "4", "WORLD_SIZE": "8", "RANK": "5"}.items():
         monkeypatch.setenv(name, value)
-    assert (launched(), is_first(), _spread(1, 1)) == ((4, 2), False, {"devices": 4, "nodes": 2})
+    assert (launched(), is_first(), spread(1, 1, "train")) == ((4, 2), False, (4, 2))
     with pytest.raises(NaturalTracesError, match="4 processes on each of 2 machines"):
-        _spread(2, 2)
+        spread(2, 2, "evaluate")
     with pytest.raises(FitError, match="multiple of 8 devices"):
         FitConfig(steps=1, batch_size=12, devices=4, nodes=2)
 
@@ -200,3 +204,69 @@ def test_the_command_trains_on_two_devices_and_by_torchrun(tmp_path: Path, proje
         cards[name] = json.loads((tmp_path / name / "card.json").read_text())
     assert cards["spawned"]["config"]["devices"] == 2
     assert cards["spawned"]["threshold"] == pytest.approx(cards["torchrun"]["threshold"], abs=1e-6)
+
+
+# Evaluation
+
+
+@pytest.fixture(scope="module")
+def judge(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A detector on disk that learnt next to nothing, whose scores nonetheless differ between images."""
+    out = tmp_path_factory.mktemp("judge")
+    config = read_config(config_path("cross_entropy"), steps=2, batch_size=8, size=32, window=48, backbone="tracenet")
+    make_detector(config).fit(made_up("train"), made_up("val"), out).save(out)
+    return out
+
+
+def rows_of(manifest: Path, name: str) -> pd.DataFrame:
+    """The rows of the val split, one image twice under two names, and one row more than two shares of equal size."""
+    df = pd.read_csv(manifest, keep_default_na=False)
+    df = df[df["split"] == "val"].reset_index(drop=True)
+    twin = df.iloc[[0]].assign(path=str(Path(df["path"][0]).with_name(name)))
+    (manifest.parent / twin["path"].iloc[0]).write_bytes((manifest.parent / df["path"][0]).read_bytes())
+    return pd.concat([df, twin], ignore_index=True)
+
+
+@pytest.fixture
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    return tmp_path / "cache"
+
+
+@pytest.mark.slow
+def test_two_processes_score_every_row_once(tmp_path: Path, judge: Path, own_cache: Path) -> None:
+    df = rows_of(on_disk(tmp_path / "set"), "twin.png")
+    assert len(df) % 2 == 1
+    one = cached_table(judge, df, tmp_path / "set", 0, cache=False)
+    two = cached_table(judge, df, tmp_path / "set", 0, processes=(2, 1))
+    assert list(two["path"]) == list(df["path"])
+    np.testing.assert_allclose(two["score"], one["score"], rtol=1e-5)
+    assert two["score"].nunique() > 2
+    (kept,) = (own_cache / "scores").glob("*.json")
+    assert set(json.loads(kept.read_text())["scores"]) == set(df["sha256"])
+
+    (tmp_path / "set" / df["path"][1]).write_bytes(b"another file")  # of the second process
+    with pytest.raises(ManifestError, match=Path(df["path"][1]).name):
+        cached_table(judge, df, tmp_path / "set", 0, processes=(2, 1))
+
+
+@pytest.mark.slow
+def test_the_command_evaluates_on_two_devices_and_by_torchrun(
+    tmp_path: Path, judge: Path, own_cache: Path, project: Path
+) -> None:
+    manifest = on_disk(tmp_path / "set")
+    words = ["evaluate", "--detector", str(judge), "--manifest", str(manifest), "--split", "val", "--json"]
+    words += ["--draws", "20", "--no-cache"]
+    quiet = {**os.environ, "PYTHONPATH": str(project), "OMP_NUM_THREADS": "1"}
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "helpers"]
+    starts = {"one": ["-m", "helpers", *words], "two": ["-m", "helpers", *words, "--devices", "2"]}
+    reports = {}
+    for name, start in (starts | {"torchrun": [*torchrun, *words]}).items():
+        done = subprocess.run(
+            [sys.executable, *start], capture_output=True, text=True, env=quiet, timeout=300, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        reports[name] = json.loads(done.stdout)
+    assert reports["one"]["images"] == 32
+    assert reports["two"] == reports["one"] == reports["torchrun"]

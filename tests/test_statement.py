@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 import torch
 from command import run
-from PIL import ExifTags
+from PIL import ExifTags, features
 from PIL import Image as PillowImage
 from scipy.stats import norm
 from test_predict import Brightness
@@ -233,6 +233,61 @@ def exif(**texts: str) -> bytes:
 )
 def test_claims_of_files(data: bytes, expected: set[str]) -> None:
     assert kinds(data) == expected
+
+
+def saved(form: str, **blocks: bytes) -> bytes:
+    if not features.check(form.lower()):
+        pytest.skip(f"this Pillow cannot write {form}")
+    buffer = io.BytesIO()
+    to_pil(noisy(100, 64)).save(buffer, form, **blocks)
+    return buffer.getvalue()
+
+
+def exif_block(**texts: str) -> bytes:
+    block = PillowImage.Exif()
+    for name, text in texts.items():
+        block[getattr(ExifTags.Base, name)] = text
+    return block.tobytes()
+
+
+def with_manifest(form: str, manifest: bytes) -> bytes:
+    """Embed a manifest as the standard says: a chunk of WebP, a box of ISO base media files."""
+    plain = saved(form)
+    if form == "WEBP":
+        chunk = b"C2PA" + struct.pack("<I", len(manifest)) + manifest + b"\0" * (len(manifest) % 2)
+        return b"RIFF" + struct.pack("<I", len(plain) - 8 + len(chunk)) + plain[8:] + chunk
+    uuid = bytes.fromhex("d8fec3d61b0e483c92975828877ec481")
+    body = uuid + b"\0\0\0\0" + b"manifest\0" + bytes(8) + manifest
+    return plain + struct.pack(">I", len(body) + 8) + b"uuid" + body
+
+
+XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF>trainedAlgorithmicMedia</rdf:RDF></x:xmpmeta>'
+
+
+@pytest.mark.parametrize("form", ["WEBP", "AVIF"])
+def test_claims_of_webp_and_avif(form: str) -> None:
+    assert kinds(saved(form)) == set()
+    assert kinds(saved(form, exif=exif_block(Make="Canon", Model="EOS 80D"))) == {"camera"}
+    assert kinds(saved(form, exif=exif_block(Software="Midjourney"))) == {"generator"}
+    assert kinds(saved(form, xmp=XMP)) == {"source type"}
+    both = read_claims(saved(form, xmp=XMP, exif=exif_block(Software="GIMP 2.10")))
+    assert {(one.kind, one.where, one.text) for one in both} == {
+        ("source type", "XMP", "trainedAlgorithmicMedia"), ("software", "EXIF Software", "GIMP 2.10"),
+    }  # fmt: skip
+    data = with_manifest(form, JUMBF + b"trainedAlgorithmicMedia")
+    assert kinds(data) == {"c2pa", "source type"}
+    assert decode(data).shape == (3, 64, 64)
+
+
+@pytest.mark.parametrize("form", ["WEBP", "AVIF"])
+def test_damaged_containers_end_without_an_error(form: str) -> None:
+    whole = with_manifest(form, JUMBF) + saved(form, xmp=XMP, exif=exif_block(Software="GIMP"))
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        data = bytearray(whole[: rng.integers(1, len(whole))])
+        for place in rng.integers(0, min(len(data), 400), 8):
+            data[place] = rng.integers(256)
+        read_claims(bytes(data))
 
 
 def test_a_text_that_inflates_to_much_is_read_in_part() -> None:

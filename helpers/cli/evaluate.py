@@ -53,6 +53,8 @@ def evaluate(
     ] = None,
     scores: Annotated[Path | None, typer.Option(help="Also write all scores to this CSV file.")] = None,
     device: Device = "cpu",
+    devices: Annotated[int, typer.Option(min=1, help="Processes on each machine, each on its own device.")] = 1,
+    nodes: Annotated[int, typer.Option(min=1, help="Machines; start the command by torchrun on each.")] = 1,
     cache: Annotated[bool, typer.Option(help="Take scores from the cache folder, and keep new ones there.")] = True,
     on_error: WhenRefused = OnError.STOP,
     as_json: AsJson = False,
@@ -70,7 +72,9 @@ def evaluate(
     from helpers.evaluation import error_rates
     from helpers.evaluation import report as reports
     from helpers.evaluation.report import EvaluationError
+    from helpers.training.processes import is_first, spread
 
+    processes = spread(devices, nodes, "evaluate")
     df, place = load_rows(manifest, root, where)
     df = df if split == "all" else df[df["split"] == split].reset_index(drop=True)
     whole = _check(df, split, cluster, pair, scores)
@@ -81,10 +85,12 @@ def evaluate(
     df, refused = readable_rows(df, place, on_error, SMALLEST)
     kept = "what is scored lies in the cache folder; the same command goes on from there"
     with kept_on_interrupt(kept if cache else "nothing is kept with --no-cache"):
-        how: dict[str, Any] = {"cache": cache, "device": find_device(device), "say": tell}
+        how: dict[str, Any] = {"cache": cache, "device": find_device(device), "processes": processes, "say": tell}
         tables, others = (
             [cached_table(folder, df, place, jpeg, **how) for folder in one] for one in (folders, rival_folders)
         )
+    if not is_first():
+        return
     if scores is not None:
         _write_scores(tables, scores)
     known = _known([*detectors, *rivals])

@@ -25,7 +25,6 @@ from helpers.cli.common import (
     readable_rows,
     tell_refused,
 )
-from helpers.errors import NaturalTracesError
 
 
 def train(
@@ -51,9 +50,11 @@ def train(
     from helpers.data.select import check_sizes, load_rows
     from helpers.detectors.config import SMALLEST, changes_from, config_path
     from helpers.detectors.registry import make_detector, read_config
-    from helpers.training.processes import is_first
+    from helpers.training.processes import is_first, spread
 
-    changes = {"seed": seed, **_spread(devices, nodes), **changes_from(setting or [])}
+    devices, nodes = spread(devices, nodes, "train")
+    spreading = {name: count for name, count in (("devices", devices), ("nodes", nodes)) if count > 1}
+    changes = {"seed": seed, **spreading, **changes_from(setting or [])}  # not all kinds can be spread
     chosen = read_config(config_path(config), **changes).trained_on(find_device(device))
     df, place = load_rows(manifest, root, where)
     df = df[df["split"].isin(("train", "val"))].reset_index(drop=True)
@@ -76,21 +77,3 @@ def train(
     else:
         typer.echo(f"{detector.name}: {seconds:.0f} s, AUC on val {detector.history['validation_auc']:.3f}, {out}")
     tell_refused(refused)
-
-
-def _spread(devices: int, nodes: int) -> dict[str, int]:
-    """Say over how many devices and machines training is spread; nothing where there is one, as not all kinds can be.
-
-    Raises:
-        NaturalTracesError: Several machines without torchrun, or other numbers than torchrun's.
-    """
-    from helpers.training.processes import launched
-
-    started = launched()
-    if started is None and nodes > 1:
-        line = f"torchrun --nnodes {nodes} --nproc-per-node {devices} -m helpers train ..."
-        raise NaturalTracesError(f"{nodes} machines: run `{line}` on each of them (see docs/cluster.md)")
-    if started and (devices, nodes) not in ((1, 1), started):
-        raise NaturalTracesError(f"torchrun has started {started[0]} processes on each of {started[1]} machines")
-    devices, nodes = started or (devices, nodes)
-    return {name: count for name, count in (("devices", devices), ("nodes", nodes)) if count > 1}

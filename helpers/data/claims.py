@@ -205,15 +205,82 @@ def _riff_blocks(data: bytes) -> Iterator[tuple[str, bytes]]:
 
 
 def _media_blocks(data: bytes) -> Iterator[tuple[str, bytes]]:
-    """Yield the C2PA box of AVIF and HEIF."""
-    place = 0
-    while place + 8 <= len(data):
+    """Yield the C2PA box of AVIF and HEIF, and the items that hold EXIF and XMP."""
+    for kind, start, end in _boxes(data, 0, len(data)):
+        body = data[start : min(end, start + MOST_BYTES)]
+        if kind == b"uuid" and body.startswith(_C2PA_UUID):
+            # Then version and flags (4 bytes), a purpose that a zero byte ends, and an offset (8) before a manifest.
+            purpose, _, rest = body[20:].partition(b"\0")
+            yield "JUMBF", rest[8:] if purpose == b"manifest" else rest
+        elif kind == b"meta":
+            yield from _items(data, start + 4, end)
+
+
+def _boxes(data: bytes, place: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+    """Yield kind, begin and end of the content of each box; a length of 0 reaches to the end, 1 stands for 64 bits."""
+    while place + 8 <= end:
         length, kind = struct.unpack_from(">I4s", data, place)
-        if kind == b"uuid" and data[place + 8 : place + 24] == _C2PA_UUID:
-            yield "JUMBF", data[place + 24 : place + min(max(length, 24), MOST_BYTES)]
-        if length < 8:
+        head = 8
+        if length == 1 and place + 16 <= end:
+            length, head = struct.unpack_from(">Q", data, place + 8)[0], 16
+        length = length or end - place
+        if length < head:
             return
+        yield kind, place + head, min(place + length, end)
         place += length
+
+
+def _items(data: bytes, start: int, end: int) -> Iterator[tuple[str, bytes]]:
+    """Yield EXIF and XMP among the items of a `meta` box, which names them in `iinf` and says where they lie in `iloc`.
+
+    Source: ISO/IEC 14496-12, sections 8.11.3 and 8.11.6.
+    """
+    inside = {kind: (begin, until) for kind, begin, until in _boxes(data, start, end)}
+    if b"iinf" not in inside or b"iloc" not in inside:
+        return
+    kinds = dict(_item_kinds(data, *inside[b"iinf"]))
+    for number, where in _item_places(data, *inside[b"iloc"]):
+        kind, body = kinds.get(number), b"".join(data[place : place + length] for place, length in where)[:MOST_BYTES]
+        if kind == b"Exif" and len(body) > 4:  # begins with the place of the TIFF header behind these four bytes
+            yield "EXIF", body[4 + struct.unpack_from(">I", body)[0] :]
+        elif kind == b"mime":
+            yield "XMP", body
+
+
+def _item_kinds(data: bytes, start: int, end: int) -> Iterator[tuple[int, bytes]]:
+    """Yield number and kind of each item; of other content types than XMP's, none."""
+    wide = data[start] > 0
+    for _, place, until in _boxes(data, start + (8 if wide else 6), end):
+        version = data[place]
+        size = 4 if version > 2 else 2
+        number = int.from_bytes(data[place + 4 : place + 4 + size])
+        kind = data[place + 6 + size : place + 10 + size]
+        if kind != b"mime" or b"application/rdf+xml" in data[place:until]:
+            yield number, kind
+
+
+def _item_places(data: bytes, start: int, end: int) -> Iterator[tuple[int, list[tuple[int, int]]]]:
+    """Yield number and (place, length) of the parts of each item that lies in the file itself."""
+    version, place = data[start], start + 4
+
+    def read(size: int) -> int:
+        nonlocal place
+        place += size
+        if place > end:
+            raise ValueError("a box ends early")
+        return int.from_bytes(data[place - size : place])
+
+    sizes = read(2)
+    offset, length, base, index = (sizes >> shift & 15 for shift in (12, 8, 4, 0))
+    for _ in range(min(read(4 if version > 1 else 2), MOST_BLOCKS)):
+        number, method = read(4 if version > 1 else 2), read(2) & 15 if version else 0
+        read(2)  # which file; this one
+        origin, parts = read(base), list[tuple[int, int]]()
+        for _ in range(min(read(2), MOST_BLOCKS)):
+            read(index if version else 0)
+            parts.append((origin + read(offset), read(length)))
+        if method == 0:
+            yield number, parts
 
 
 # What stands in a block

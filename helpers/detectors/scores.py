@@ -16,18 +16,23 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+import torch
 from tqdm import tqdm
 
 from helpers.data.files import StorageError, write_atomic
-from helpers.data.images import Image, decode, encode_jpeg
-from helpers.data.manifest import read_checked, resolve
+from helpers.data.images import Image, ImageError, decode, encode_jpeg
+from helpers.data.manifest import ManifestError, read_checked, resolve
 from helpers.data.places import cache_dir
 from helpers.detectors.base import BATCH, Detector, read_ahead
 from helpers.detectors.config import DetectorError
 from helpers.detectors.registry import load_detector, weights_hash
+from helpers.training.processes import launch, launched
+
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric
 
 __all__ = ["SCORING_VERSION", "ScoreCache", "cached_table", "score_key", "score_table"]
 
@@ -189,9 +194,12 @@ def cached_table(
     *,
     cache: bool = True,
     device: str | None = None,
+    processes: tuple[int, int] = (1, 1),
     say: Callable[[str], None] = _warn,
 ) -> pd.DataFrame:
     """Score a manifest's rows by the detector in a folder; what was scored before is taken from the cache folder.
+
+    Of several processes each scores its share: the first takes rows 0, n, 2n and so on, the second 1, n + 1, ...
 
     Args:
         folder: Of the detector.
@@ -200,27 +208,92 @@ def cached_table(
         jpeg: Quality at which everything is encoded once more before; 0: not.
         cache: Whether scores are taken from and kept in the cache folder.
         device: Where the network runs; the processor when None.
+        processes: Of each machine, each on its own device, and machines; more than one of these by torchrun.
         say: Is told when kept scores are damaged.
 
     Returns:
-        The rows with `score` and `probability`.
+        The rows with `score` and `probability`; under torchrun on every process.
 
     Raises:
         ManifestError: A file differs from its `sha256`.
         ImageError: A file cannot be read.
         DetectorError: An image is too small.
     """
+    if max(processes) > 1:
+        scores = _scored_by_all(folder, df, root, jpeg, cache, device or "cpu", processes)
+        table = df.assign(score=[scores[row] for row in range(len(df))])  # a lost row is a KeyError
+        return table.assign(probability=load_detector(folder).probability(table["score"].to_numpy()))
     detector = load_detector(folder)
     detector = detector if device is None else detector.to(device)
-
-    def change(img: Image) -> Image:
-        return decode(encode_jpeg(img, jpeg))
-
     kept = ScoreCache.open(score_key(detector, weights_hash(folder), jpeg), say) if cache else None
     known = kept.known if kept else {}
     before = len(known)
     try:
-        return score_table(detector, df, root, change=change if jpeg else None, known=known)
+        return score_table(detector, df, root, change=_stored_as(jpeg), known=known)
     finally:
         if kept and len(known) > before:  # also after an error or Ctrl-C: what is finished is not lost
             kept.write()
+
+
+def _stored_as(jpeg: int) -> Callable[[Image], Image] | None:
+    """Make what encodes an image once more; nothing for quality 0."""
+    return (lambda img: decode(encode_jpeg(img, jpeg))) if jpeg else None
+
+
+# Several processes
+
+
+class ScoringError(DetectorError):
+    """A process that scored its share was lost."""
+
+
+def _scored_by_all(
+    folder: Path, df: pd.DataFrame, root: Path | None, jpeg: int, cache: bool, device: str, processes: tuple[int, int]
+) -> dict[int, float]:
+    """Score every row on one of several processes: number of the row -> score."""
+    from lightning.fabric import Fabric  # seconds to import
+
+    devices, nodes = processes
+    strategy = "ddp" if launched() else "ddp_spawn"
+    accelerator = device.partition(":")[0]
+    fabric = Fabric(accelerator=accelerator, devices=devices, num_nodes=nodes, strategy=strategy)
+    rows = list(zip(df["path"], df["sha256"], strict=True))
+    kept = "what is scored lies in the cache folder" if cache else "nothing is kept without the cache"
+    kinds = (ManifestError, ImageError, DetectorError)
+    scores: dict[int, float] = launch(
+        fabric, _score_share, (folder, rows, root, jpeg, cache), kinds=kinds, lost=ScoringError,
+        what="scoring process", kept=kept,
+    )  # fmt: skip
+    return scores
+
+
+def _score_share(
+    fabric: "Fabric", folder: Path, rows: list[tuple[str, str]], root: Path | None, jpeg: int, cache: bool
+) -> dict[int, float]:
+    """Score the rows of this process part by part; after each part all processes tell each other what they know.
+
+    Every row has one owner, whatever the caches of the machines hold. The first process keeps the scores of all.
+    """
+    rank, ranks = fabric.global_rank, fabric.world_size
+    detector = load_detector(folder).to(fabric.device)
+    kept = ScoreCache.open(score_key(detector, weights_hash(folder), jpeg)) if cache else None
+    scorer = _Scorer(detector, root, kept.known if kept else {}, _stored_as(jpeg))
+    scores: dict[int, float] = {}
+    with tqdm(total=len(rows), unit="image", disable=None if fabric.is_global_zero else True, leave=False) as bar:
+        for start in range(0, len(rows), PART * ranks):
+            own, before = range(start + rank, min(start + PART * ranks, len(rows)), ranks), len(scorer.known)
+            digests = scorer.digests(rows[number] for number in own)
+            found = [(number, digest, scorer.known[digest]) for number, digest in zip(own, digests, strict=True)]
+            for number, digest, score in _told_to_all(found):
+                scores[number] = scorer.known[digest] = score
+                bar.update()
+            if kept and fabric.is_global_zero and len(scorer.known) > before:
+                kept.write()
+    return scores
+
+
+def _told_to_all(found: list[tuple[int, str, float]]) -> list[tuple[int, str, float]]:
+    """Join what all processes have found."""
+    parts: list[list[tuple[int, str, float]]] = [[] for _ in range(torch.distributed.get_world_size())]
+    torch.distributed.all_gather_object(parts, found)
+    return [one for part in parts for one in part]

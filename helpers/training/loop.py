@@ -3,7 +3,6 @@
 import contextlib
 import math
 import os
-import re
 import sys
 import warnings
 from collections.abc import Iterator
@@ -13,13 +12,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 from torch.utils.data import Dataset
 
 from helpers.data.files import StorageError
 from helpers.data.seeds import derive_seed
 from helpers.training.batches import StepDataset, map_tensors, split_batch, step_loader
-from helpers.training.processes import launched
+from helpers.training.processes import launch, launched
 from helpers.training.run import CHECKPOINT_NAME, LOG_NAME, Run, progress_bar, record, remember, start
 from helpers.training.storage import fill, read_state
 from helpers.training.task import Batch, DivergedError, FitConfig, FitError, FitResult, MemoryLimitError, Task
@@ -70,7 +68,11 @@ def fit(task: Task, dataset: Dataset[Any], config: FitConfig, out: Path, *, resu
     )
     with torch.random.fork_rng(devices=[]):
         steps = StepDataset(dataset, config.seed, config.batch_size)
-        outcome = _launch(fabric, (task, steps, asdict(config), out, resume))  # Fabric takes no frozen dataclass
+        arguments = (task, steps, asdict(config), out, resume)
+        kinds = (FitError, DivergedError, MemoryLimitError, StorageError)
+        outcome: dict[str, Any] = launch(
+            fabric, _train, arguments, kinds=kinds, lost=FitError, what="training process", kept=_KEPT
+        )
     state = read_state(out / CHECKPOINT_NAME)
     fill(task, state["task"], CHECKPOINT_NAME)  # spawned processes trained copies of the task
     if config.channels_last:
@@ -91,33 +93,7 @@ def _strategy(config: FitConfig) -> str:
     return "ddp_notebook" if hasattr(sys, "ps1") else "ddp_spawn"
 
 
-def _launch(fabric: "Fabric", arguments: tuple[Any, ...]) -> dict[str, Any]:
-    """Run `_train` on every device; an expected error of a spawned process becomes itself again."""
-    try:
-        outcome: dict[str, Any] = fabric.launch(_train, *arguments)  # type: ignore[arg-type]
-        return outcome
-    except ProcessExitedException as error:
-        raise FitError(f"{_how_it_ended(error)}; {_KEPT}") from error
-    except ProcessRaisedException as error:
-        name, _, message = str(error).strip().splitlines()[-1].partition(": ")
-        for kind in (FitError, DivergedError, MemoryLimitError, StorageError):
-            if name == f"{kind.__module__}.{kind.__name__}":
-                raise kind(message) from error
-        if _LOST.search(str(error)):
-            raise FitError(
-                f"a training process was lost ({name}: {message.strip() or 'no reason given'}); {_KEPT}"
-            ) from error
-        raise
-
-
 _KEPT = "the last checkpoint is kept, and the same call goes on from there"
-_LOST = re.compile(r"[Cc]onnection (closed|reset)|[Gg]loo|NCCL|DistBackendError|Broken pipe")
-
-
-def _how_it_ended(error: ProcessExitedException) -> str:
-    """Say which process ended how."""
-    name = f" by {error.signal_name}" if error.signal_name else f" with status {error.exit_code}"
-    return f"training process {error.error_index} ended{name}, as when memory runs out or somebody kills it"
 
 
 def _train(

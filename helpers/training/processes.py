@@ -12,12 +12,22 @@ A loss that couples the images of a batch gathers its embeddings first::
 """
 
 import os
-from typing import Any
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
-__all__ = ["gathered", "is_first", "launched"]
+from helpers.errors import NaturalTracesError
+
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric
+
+__all__ = ["gathered", "is_first", "launch", "launched", "spread"]
+
+_LOST = re.compile(r"[Cc]onnection (closed|reset)|[Gg]loo|NCCL|DistBackendError|Broken pipe")
 
 
 class _Gather(torch.autograd.Function):
@@ -66,3 +76,70 @@ def launched() -> tuple[int, int] | None:
 def is_first() -> bool:
     """Tell whether this process writes results: of those that torchrun has started, the first alone."""
     return launched() is None or int(os.environ.get("RANK", "0")) == 0
+
+
+def spread(devices: int, nodes: int, command: str) -> tuple[int, int]:
+    """Say over how many processes of how many machines a command is spread.
+
+    Args:
+        devices: Processes of each machine, as the reader asks for; 1 also stands for those that torchrun has started.
+        nodes: Machines.
+        command: What messages call it, such as "train".
+
+    Returns:
+        The same, or the numbers of torchrun.
+
+    Raises:
+        NaturalTracesError: Several machines without torchrun, or other numbers than torchrun's.
+    """
+    started = launched()
+    if started is None and nodes > 1:
+        line = f"torchrun --nnodes {nodes} --nproc-per-node {devices} -m helpers {command} ..."
+        raise NaturalTracesError(f"{nodes} machines: run `{line}` on each of them (see docs/cluster.md)")
+    if started and (devices, nodes) not in ((1, 1), started):
+        raise NaturalTracesError(f"torchrun has started {started[0]} processes on each of {started[1]} machines")
+    return started or (devices, nodes)
+
+
+def launch(
+    fabric: "Fabric",
+    work: Callable[..., Any],
+    arguments: tuple[Any, ...],
+    *,
+    kinds: tuple[type[NaturalTracesError], ...],
+    lost: type[NaturalTracesError],
+    what: str,
+    kept: str,
+) -> Any:  # noqa: ANN401
+    """Run work on every device; an expected error of a spawned process becomes itself again.
+
+    Args:
+        fabric: Starts the processes.
+        work: Takes the fabric and the arguments; importable where processes are spawned.
+        arguments: Can be pickled; no frozen dataclass.
+        kinds: Errors that the work is known to raise, each made of one message.
+        lost: Raised when a process dies.
+        what: Names a process in messages, such as "training process".
+        kept: Clause on what is kept then.
+
+    Returns:
+        What the work of the first process returned; that of the own one under torchrun.
+    """
+    try:
+        return fabric.launch(work, *arguments)
+    except ProcessExitedException as error:
+        raise lost(f"{what} {_how_it_ended(error)}; {kept}") from error
+    except ProcessRaisedException as error:
+        name, _, message = str(error).strip().splitlines()[-1].partition(": ")
+        for kind in kinds:
+            if name == f"{kind.__module__}.{kind.__name__}":
+                raise kind(message) from error
+        if _LOST.search(str(error)):
+            raise lost(f"a {what} was lost ({name}: {message.strip() or 'no reason given'}); {kept}") from error
+        raise
+
+
+def _how_it_ended(error: ProcessExitedException) -> str:
+    """Say which process ended how."""
+    name = f" by {error.signal_name}" if error.signal_name else f" with status {error.exit_code}"
+    return f"{error.error_index} ended{name}, as when memory runs out or somebody kills it"
