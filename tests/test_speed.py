@@ -95,3 +95,34 @@ def test_a_stream_counts_every_image_once() -> None:
     document = json.loads(done.stdout)
     assert document["evaluate"]["images"] == 40
     assert document["evaluate"]["peak_mb"] > 100
+
+
+def test_the_parts_of_a_statement_are_timed_in_one_run() -> None:
+    done = run("bench", "statement", "--megapixels", 0.03, "--repeats", 1, "--json")
+    assert done.exit_code == 0, done.stderr
+    rows = {row["part"]: row for row in json.loads(done.stdout)["rows"]}
+    assert set(rows) == {"decode", "score", "map of windows", "statement", "page as HTML"}
+    assert rows["statement"]["ratio"] == 1
+    assert all(
+        row["ratio"] == pytest.approx(row["per_second"] / rows["statement"]["per_second"]) for row in rows.values()
+    )
+    assert min(row["cpu_ms"] for row in rows.values()) > 0
+
+
+def test_one_process_and_several_are_timed_with_the_runtime_of_the_setting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[int, bool]] = []
+
+    def noted(folder: Path, paths: list[Path], count: int, accelerated: bool) -> speed.Row:
+        asked.append((count, accelerated))
+        return speed.Row("", "", 1.0, 1.0)
+
+    monkeypatch.setattr(speed, "in_processes", noted)
+    paths = speed.write_images(tmp_path, 2, 64)
+    judge = load_detector("zoo")
+    speed.scoring(judge, paths, tmp_path, 2)
+    judge.runtime = judge.logit
+    monkeypatch.setattr(type(judge), "score_cut", lambda self, cut: [0.0 for _ in cut])
+    speed.scoring(judge, paths, tmp_path, 1)
+    assert asked == [(1, False), (2, False), (1, True)]

@@ -21,6 +21,7 @@ from helpers import api
 from helpers.data import catalog
 from helpers.data.claims import read_claims
 from helpers.data.images import decode, encode_jpeg, encode_png, to_pil
+from helpers.detectors import statement as statement_module
 from helpers.detectors.config import DetectorConfig
 from helpers.detectors.statement import Statement, explain
 from helpers.evaluation.metrics import Conformal, MetricError, PlattScaling, fit_platt, likelihood_ratio, posterior
@@ -302,6 +303,8 @@ def test_explain_writes_a_record_and_a_page_for_each_picture(
     tmp_path: Path, judge: Brightness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(api, "load_detector", lambda which, device, setting: judge)
+    decoded, original = [], statement_module.decode
+    monkeypatch.setattr(statement_module, "decode", lambda data, name: decoded.append(name) or original(data, name))
     pictures = tmp_path / "pictures"
     pictures.mkdir()
     (pictures / "light.png").write_bytes(encode_png(noisy(225)))
@@ -312,6 +315,10 @@ def test_explain_writes_a_record_and_a_page_for_each_picture(
     assert {name: row["verdict"] for name, row in rows.items()} == {
         "light.png": "generated", "drawn.png": "inconclusive", "cut.png": None,
     }  # fmt: skip
+    assert sorted(Path(name).name for name in decoded) == ["cut.png", "drawn.png", "light.png"]  # each once
+    assert rows["cut.png"]["error"].startswith("damaged")
+    (plain,) = judge.predict([str(pictures / "light.png")])
+    assert rows["light.png"]["probability"] == pytest.approx(plain.probability, rel=1e-5)  # of one half
     assert "drawing" in rows["drawn.png"]["reasons"][0]
     assert rows["light.png"]["p_photograph"] < 0.05
     assert len(list((tmp_path / "out").glob("*.html"))) == len(list((tmp_path / "out").glob("*.json"))) == 2

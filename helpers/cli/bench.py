@@ -110,6 +110,28 @@ def backends(
 
 
 @app.command()
+def statement(
+    detector: Annotated[Path | None, typer.Option(help="Folder of the detector; default: shipped.")] = None,
+    megapixels: Annotated[float, typer.Option(min=0.01, help="Of the JPEG.")] = 12,
+    repeats: Annotated[int, typer.Option(min=1, help="Times.")] = 3,
+    as_json: AsJson = False,
+) -> None:
+    """Time the way from the bytes of a large JPEG to a statement on it, on one core, the detector loaded."""
+    from helpers.api import load_detector
+    from helpers.detectors.speed import statement as measure
+
+    judge = load_detector(detector)
+    rows = measure(judge, megapixels, repeats)
+    if as_json:
+        head = {"detector": judge.name, "megapixels": megapixels, "cores": os.cpu_count()}
+        print_json({**head, "rows": [asdict(row) for row in rows]}, indent=1)
+        return
+    _print_parts(rows, f"{judge.name}: a statement on a JPEG of {megapixels:g} megapixels, one core")
+    whole = next(row for row in rows if row.part == "statement")
+    typer.echo(f"a statement takes {whole.cpu_ms / 1000:.2f} s of one core, {1 / whole.per_second:.2f} s by the clock")
+
+
+@app.command()
 def cost(
     images: Annotated[float, typer.Option(min=1, help="Images in all.")] = 1e8,
     price: Annotated[float, typer.Option(min=0, help="Of a core for an hour, in your currency.")] = 0.05,

@@ -7,7 +7,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -30,6 +30,7 @@ from helpers.errors import NaturalTracesError, printable
 
 if TYPE_CHECKING:
     from helpers.api import Detector
+    from helpers.detectors.statement import Statement
 
 COLUMNS = ("path", "score", "probability", "verdict", "error")
 HEAD = f"{'verdict':<13}{'probability':>11}{'score':>10}  path"
@@ -138,9 +139,10 @@ def score(
         known = {row.path for row in finished}
         rest = [path for path in inputs.paths if path not in known]
         refused = {path: reason for path, reason in inputs.refused.items() if path not in known}
-        rows = _rows(judge, rest, refused, batch, workers)
-        if explain is not None:
-            rows = _explained(rows, judge, explain, base_rate)
+        if explain is None:
+            rows = _rows(judge, rest, refused, batch, workers)
+        else:
+            rows = _explained(judge, rest, refused, explain, base_rate)
         counts = _write_all(rows, write, len(rest) + len(refused), on_error, quiet, out)
     if not quiet:
         known_part = f", {len(finished):,} known before" if finished else ""
@@ -217,11 +219,14 @@ def _rows(
     judge: "Detector", paths: Sequence[str], refused: dict[str, str], batch: int | None, workers: int | None
 ) -> Iterator[Row]:
     """Score files one after the other; what names nothing comes first."""
-    for path, reason in refused.items():
-        yield Row(path, None, None, "", reason)
+    yield from _refused(refused)
     for one in judge.predict(paths, batch=batch, workers=workers):
         more = {name: _short(getattr(one, name)) for name in P_VALUES if getattr(one, name) is not None}
         yield Row(str(one.path), _short(one.score), _short(one.probability), one.verdict or "", one.error or "", more)
+
+
+def _refused(reasons: dict[str, str]) -> Iterator[Row]:
+    return (Row(path, None, None, "", reason) for path, reason in reasons.items())
 
 
 def _check_explain(folder: Path | None, base_rate: float) -> None:
@@ -233,22 +238,34 @@ def _check_explain(folder: Path | None, base_rate: float) -> None:
         folder.mkdir()
 
 
-def _explained(rows: Iterator[Row], judge: "Detector", folder: Path, base_rate: float) -> Iterator[Row]:
-    """Write a statement for each row that was not refused; its verdict, which may be a refusal, becomes the row's."""
+def _explained(
+    judge: "Detector", paths: Sequence[str], refused: dict[str, str], folder: Path, base_rate: float
+) -> Iterator[Row]:
+    """Write a statement on each picture; its verdict, which may be a refusal, is that of the row."""
+    import numpy as np
+
     from helpers.api import explain
+
+    yield from _refused(refused)
+    for path in paths:
+        try:
+            statement = explain(path, judge, base_rate)
+        except NaturalTracesError as error:
+            yield Row(path, None, None, "", str(error).removeprefix(f"{path}: "))
+            continue
+        _write_statement(statement, folder / _stem(path))
+        more = {name: _short(value) for name in P_VALUES if (value := getattr(statement, name)) is not None}
+        reasons = {"reasons": list(statement.reasons)} if statement.reasons else {}
+        probability = _short(float(judge.probability(np.array([statement.score]))[0]))  # at a base rate of one half
+        yield Row(path, _short(statement.score), probability, statement.verdict, "", more | reasons)
+
+
+def _write_statement(statement: "Statement", stem: Path) -> None:
     from helpers.data.files import write_atomic
 
-    for row in rows:
-        if row.error:
-            yield row
-            continue
-        statement = explain(row.path, judge, base_rate)
-        document = json.dumps(statement.to_dict(), indent=1, ensure_ascii=False) + "\n"
-        stem = folder / _stem(row.path)
-        write_atomic(stem.with_name(stem.name + ".json"), document.encode("utf-8", "backslashreplace"))
-        write_atomic(stem.with_name(stem.name + ".html"), statement.to_html().encode("utf-8", "backslashreplace"))
-        reasons = {"reasons": list(statement.reasons)} if statement.reasons else {}
-        yield replace(row, verdict=statement.verdict, more=row.more | reasons)
+    document = json.dumps(statement.to_dict(), indent=1, ensure_ascii=False) + "\n"
+    for ending, text in ((".json", document), (".html", statement.to_html())):
+        write_atomic(stem.with_name(stem.name + ending), text.encode("utf-8", "backslashreplace"))
 
 
 def _stem(path: str) -> str:

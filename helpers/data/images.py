@@ -75,7 +75,7 @@ SUBSAMPLINGS = ("4:4:4", "4:2:2", "4:2:0")
 """Chroma subsamplings that `encode_jpeg` writes."""
 
 _FACTORS = {(1, 1): "4:4:4", (2, 1): "4:2:2", (2, 2): "4:2:0", (4, 1): "4:1:1", (1, 2): "4:4:0"}
-_STRIP_PIXELS = 1 << 22
+_STRIP_PIXELS = 1 << 18
 _TURNS: dict[int, Callable[[Tensor], Tensor]] = {  # EXIF orientation: where row 0 and column 0 of the stored image lie
     1: lambda img: img,
     2: lambda img: img.flip(2),
@@ -278,14 +278,13 @@ def from_pil(picture: PillowImage.Image, name: str = "<picture>") -> Image:
     if picture.mode == "F":
         raise ImageError(name, "floating-point pixels have no agreed range")
     width, height = picture.size
-    img = torch.empty((3, height, width), dtype=torch.uint8)
-    step = max(
-        1, _STRIP_PIXELS // max(1, width)
-    )  # strip by strip: large pictures are held once as Pillow's, once as ours
+    img = np.empty((3, height, width), np.uint8)
+    # Strip by strip: large pictures are held once as Pillow's and once as ours, and a strip fits into the cache.
+    step = max(1, _STRIP_PIXELS // max(1, width))
     for top in range(0, height, step):
         strip = _rgb(picture.crop((0, top, width, min(top + step, height))), name)
-        img[:, top : top + step] = torch.from_numpy(np.array(strip)).permute(2, 0, 1)
-    return img
+        img[:, top : top + step] = np.asarray(strip).transpose(2, 0, 1)
+    return torch.from_numpy(img)
 
 
 def _rgb(picture: PillowImage.Image, name: str) -> PillowImage.Image:

@@ -3,6 +3,7 @@
 import base64
 import html
 import io
+from functools import cache
 
 import numpy as np
 from PIL import Image as PillowImage
@@ -112,11 +113,17 @@ def _near(statement: Statement) -> str:
         return ""
     figures = []
     for one in statement.neighbours:
-        picture = to_pil(catalog.photograph(one.name))
-        picture.thumbnail((THUMBNAIL, THUMBNAIL))
-        figures.append(_figure(picture, f"{one.title}, similarity {one.similarity:.2f}"))
+        figures.append(_figure(_thumbnail(one.name), f"{one.title}, similarity {one.similarity:.2f}"))
     heading = "<h2>Photographs of the package with the most similar traces</h2>"
     return f'{heading}<div class="pictures">{"".join(figures)}</div>'
+
+
+@cache
+def _thumbnail(name: str) -> PillowImage.Image:
+    """Make a small copy of a photograph of the package, once."""
+    picture = to_pil(catalog.photograph(name))
+    picture.thumbnail((THUMBNAIL, THUMBNAIL))
+    return picture
 
 
 def _claims(statement: Statement) -> str:
@@ -131,7 +138,7 @@ def _list(lines: list[str]) -> str:
 
 def _figure(picture: PillowImage.Image, caption: str) -> str:
     buffer = io.BytesIO()
-    picture.save(buffer, "PNG")
+    picture.save(buffer, "PNG", compress_level=1)  # a third of the time of level 6
     source = base64.b64encode(buffer.getvalue()).decode()
     words = html.escape(caption)
     return f'<figure><img src="data:image/png;base64,{source}" alt="{words}"><figcaption>{words}</figcaption></figure>'

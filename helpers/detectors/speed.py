@@ -25,7 +25,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from helpers.data import catalog
 from helpers.data.image_set import ImageSet
-from helpers.data.images import Image, encode_png, read_image
+from helpers.data.images import Image, decode, encode_jpeg, encode_png, read_image
 from helpers.data.manifest import resolve
 from helpers.detectors.base import Detector, read_ahead, windows
 from helpers.detectors.config import DetectorError, LoopConfig
@@ -36,10 +36,11 @@ from helpers.detectors.ntf.stage1 import TraceEncoder, TraceMapping
 from helpers.detectors.ntf.stage2 import SoftTransfer
 from helpers.detectors.pool import BalancedMaps, PhotographMaps, build_pool
 from helpers.detectors.registry import load_detector, make_detector
-from helpers.detectors.runtime import RuntimeNetwork, RuntimeUnavailableError, export
+from helpers.detectors.runtime import RuntimeNetwork, RuntimeUnavailableError, accelerate, export
+from helpers.detectors.statement import explain, patch_map
 from helpers.training import FitConfig, Task, fit
 
-__all__ = ["Row", "backends", "find_peer", "measure_speed", "on_device", "scoring", "training"]
+__all__ = ["Row", "backends", "find_peer", "measure_speed", "on_device", "scoring", "statement", "training"]
 
 POOL = 420
 """Examples of a pool that is described for the bench."""
@@ -174,8 +175,52 @@ def scoring(detector: Detector, paths: Sequence[Path], folder: Path, processes: 
     rows = [replace(row, ratio=row.per_second / rows[-1].per_second) for row in rows]
     if processes:
         detector.save(folder / "detector")
-        rows.append(in_processes(folder / "detector", paths, processes))
+        runtime = detector.runtime is not None
+        rows += [in_processes(folder / "detector", paths, count, runtime) for count in sorted({1, processes})]
     return rows
+
+
+# A statement
+
+
+def statement(detector: Detector, megapixels: float = 12, repeats: int = 3) -> list[Row]:
+    """Time the way from the bytes of a JPEG of four to three to a statement, and its largest parts, on one core.
+
+    Args:
+        detector: Trained; what it computes once, such as the vectors of known photographs, is not counted.
+        megapixels: Of the picture, an embedded photograph that is mirrored until it fills the size.
+        repeats: Times.
+
+    Returns:
+        One row each; the ratio is the rate as a share of that of the whole statement.
+    """
+    width = max(64, round((megapixels * 1e6 * 4 / 3) ** 0.5))
+    data = encode_jpeg(filled(photographs(64)[0], width)[:, : width * 3 // 4], 92)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        told, img = explain(data, detector), decode(data)
+        views = [[view.clone() for view in detector.views(img)]]
+        parts: dict[str, Callable[[], Any]] = {
+            "decode": lambda: decode(data),
+            "score": lambda: detector.score_cut(views),
+            "map of windows": lambda: patch_map(detector, img),
+            "statement": lambda: explain(data, detector),
+            "page as HTML": told.to_html,
+        }
+        rows = [_repeated(name, part, repeats) for name, part in parts.items()]
+    finally:
+        torch.set_num_threads(threads)
+    whole = next(row for row in rows if row.part == "statement")
+    return [replace(row, ratio=row.per_second / whole.per_second) for row in rows]
+
+
+def _repeated(name: str, work: Callable[[], Any], repeats: int) -> Row:
+    work()
+    with timed() as clock:
+        for _ in range(repeats):
+            work()
+    return clock.row(name, "picture", repeats)
 
 
 # Other ways to compute the network
@@ -239,11 +284,11 @@ def _openvino(detector: Detector, images: Tensor) -> dict[str, Callable[[], Any]
 _loaded: Detector | None = None
 
 
-def _prepare(folder: Path, first: Path, barrier: Barrier) -> None:
+def _prepare(folder: Path, first: Path, accelerated: bool, barrier: Barrier) -> None:
     """Load the detector and warm up; go on when all processes are ready."""
     global _loaded
     torch.set_num_threads(1)
-    _loaded = load_detector(folder)
+    _loaded = accelerate(load_detector(folder)) if accelerated else load_detector(folder)
     _loaded.score_files([first])
     barrier.wait()
 
@@ -256,12 +301,19 @@ def _score_part(paths: list[Path]) -> float:
     return clock.cpu
 
 
-def in_processes(folder: Path, paths: Sequence[Path], processes: int) -> Row:
-    """Time scoring by processes of one thread each, which share the files; starting them is not counted."""
+def in_processes(folder: Path, paths: Sequence[Path], processes: int, accelerated: bool = False) -> Row:
+    """Time scoring by processes of one thread each, which share the files; starting them is not counted.
+
+    Args:
+        folder: Of the detector.
+        paths: The files.
+        processes: How many.
+        accelerated: Whether ONNX Runtime computes the network, see `helpers.detectors.runtime`.
+    """
     context = multiprocessing.get_context("spawn")
     parts = [list(paths[number::processes]) for number in range(processes)]
     barrier = context.Barrier(processes)
-    with context.Pool(processes, _prepare, (folder, paths[0], barrier)) as pool:
+    with context.Pool(processes, _prepare, (folder, paths[0], accelerated, barrier)) as pool:
         pool.map(_score_part, [[]] * processes, chunksize=1)
         with timed() as clock:
             clocks = pool.map(_score_part, parts, chunksize=1)
