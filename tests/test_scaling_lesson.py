@@ -1,10 +1,13 @@
 """What lesson 08 measures and models: pipelines, jobs, the work of a layer, and figures that say what was measured."""
 
+from pathlib import Path
+
 import matplotlib.pyplot as plt
 import pytest
 import torch
 from torch import nn
 
+from helpers.api import load_detector
 from helpers.lessons.lesson08 import figures, study
 
 
@@ -49,3 +52,19 @@ def test_figures_say_what_is_modelled() -> None:
     roof = figures.roofline_figure(study.Peaks(1e11, 1e10), [study.LayerWork("convolution 1", 1e8, 5e6)])
     assert roof.axes[0].get_ylabel().endswith("at most")
     plt.close("all")
+
+
+def test_amdahls_law_and_its_share_are_each_others_inverse() -> None:
+    for share in (0.0, 0.05, 0.5, 1.0):
+        assert study.amdahl(share, 1) == pytest.approx(1)
+        assert study.serial_share(study.amdahl(share, 2), 2) == pytest.approx(share)
+    assert study.amdahl(0.05, 10**9) == pytest.approx(20)
+    assert study.serial_share(2.2, 2) == 0  # measured above the ideal
+    assert study.serial_share(0.8, 2) == 1
+
+
+@pytest.mark.slow
+def test_one_and_two_processes_are_timed(tmp_path: Path) -> None:
+    rates = study.scaling(load_detector("zoo"), tmp_path, [1, 2], count=3, side=64)
+    assert set(rates) == {1, 2}
+    assert min(rates.values()) > 0

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from helpers.data.images import Image, decode, encode_jpeg, encode_png
 from helpers.detectors.base import Detector, windows
-from helpers.detectors.speed import filled, photographs
+from helpers.detectors.speed import filled, in_processes, photographs, write_images
 from helpers.lessons.lesson04.toys import CircleTask, Pairs
 from helpers.training import FitConfig, FitResult, fit
 
@@ -29,6 +29,7 @@ __all__ = [
     "Job",
     "LayerWork",
     "Peaks",
+    "amdahl",
     "cpu_seconds",
     "layer_work",
     "machine_peaks",
@@ -37,6 +38,8 @@ __all__ = [
     "price_job",
     "profile",
     "rate_by_workers",
+    "scaling",
+    "serial_share",
     "shares",
     "train_and_kill",
     "train_toy",
@@ -102,6 +105,51 @@ def pipeline_rate(seconds: Sequence[float], workers: Sequence[int]) -> float:
 def rate_by_workers(decode_seconds: float, network_seconds: float, workers: Sequence[int]) -> list[float]:
     """Model the rate of a pipeline with one network and a growing number of workers that decode."""
     return [pipeline_rate([decode_seconds, network_seconds], [count, 1]) for count in workers]
+
+
+# Several processes
+
+
+def scaling(
+    detector: Detector, folder: Path, processes: Sequence[int], *, count: int = 16, side: int = 1024
+) -> dict[int, float]:
+    """Measure how many PNG images a second processes of one thread score side by side.
+
+    Args:
+        detector: Trained.
+        folder: For the images and a copy of the detector.
+        processes: How many, one measurement each; starting them is not counted.
+        count: Images.
+        side: Their side in pixels.
+
+    Returns:
+        Number of processes -> images per second by the wall's clock.
+    """
+    paths = write_images(folder, count, side)
+    detector.save(folder / "detector")
+    return {number: in_processes(folder / "detector", paths, number).per_second for number in processes}
+
+
+def amdahl(share: float, processes: int) -> float:
+    """Model how many times as fast several processes are as one (Amdahl 1967).
+
+    Args:
+        share: Of the time of one process that cannot be spread, 0..1.
+        processes: How many.
+
+    >>> amdahl(0.0, 8), amdahl(0.5, 2), amdahl(1.0, 8)
+    (8.0, 1.3333333333333333, 1.0)
+    """
+    return 1 / (share + (1 - share) / processes)
+
+
+def serial_share(speed_up: float, processes: int) -> float:
+    """Find the share of Amdahl's law for a measured speed-up, within 0..1.
+
+    >>> round(serial_share(amdahl(0.2, 2), 2), 6)
+    0.2
+    """
+    return min(1.0, max(0.0, (processes / speed_up - 1) / (processes - 1)))
 
 
 # A job
