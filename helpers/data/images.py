@@ -30,6 +30,7 @@ import io
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +38,7 @@ import torch
 from PIL import Image as PillowImage
 from torch import Tensor
 
-from helpers.data.opening import FORMATS, MAX_MEGAPIXELS, ImageError, opened
+from helpers.data.opening import FORMATS, MAX_MEGAPIXELS, ImageError, Opened, opened
 from helpers.data.parquet import container_of, read_member
 
 __all__ = [
@@ -181,9 +182,42 @@ def decode(data: bytes, name: str = "<bytes>", *, max_pixels: int | None = None)
         ImageError: See the module's table.
     """
     with opened(data, name, max_pixels) as source:
-        source.picture.load()
-        img = from_pil(source.picture, name)
+        img = _by_spng(source)
+        if img is None:
+            source.picture.load()
+            img = from_pil(source.picture, name)
     return img if source.turned_by_pillow else _TURNS[source.orientation](img).contiguous()
+
+
+def _by_spng(source: Opened) -> Image | None:
+    """Decode a plain PNG (8-bit colour, neither transparent nor interlaced) by libspng: same pixels, half the time.
+
+    Returns:
+        Image as stored; None for all other files, for damaged ones, and where the extra `fast` is not installed.
+    """
+    header = source.data[:29]
+    plain = header[12:16] == b"IHDR" and (header[24], header[25], header[28]) == (8, 2, 0)
+    if source.picture.format != "PNG" or not plain or "transparency" in source.picture.info:
+        return None
+    load = _spng_load()
+    if load is None:
+        return None
+    try:
+        pixels = load(source.data)
+    except Exception:  # Pillow says what is wrong
+        return None
+    if pixels.dtype != np.uint8 or pixels.shape != (*source.size[::-1], 3):
+        return None
+    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+
+
+@cache
+def _spng_load() -> Callable[[bytes], np.ndarray] | None:
+    try:
+        from pyspng import load
+    except ImportError:
+        return None
+    return load  # type: ignore[no-any-return]
 
 
 def read_image(path: str | Path, *, max_pixels: int | None = None) -> Image:

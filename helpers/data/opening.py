@@ -90,6 +90,7 @@ class Opened:
         orientation: EXIF orientation 1..8.
         turned_by_pillow: Whether loading the pixels turns them: Pillow does so for TIFF alone, and for plain numbers.
         left_out: Names of blocks that were taken out before Pillow saw the file: "text", "icc".
+        data: The file as Pillow sees it.
     """
 
     picture: PillowImage.Image
@@ -97,6 +98,7 @@ class Opened:
     orientation: int
     turned_by_pillow: bool
     left_out: frozenset[str]
+    data: bytes
 
 
 def pixel_limit() -> int:
@@ -144,7 +146,7 @@ def opened(data: bytes, name: str, max_pixels: int | None = None) -> Iterator[Op
                 _check_header(picture, name, limit)
                 if picture.format == "PNG" and "transparency" in picture.info:
                     picture.info["transparency"] = _scaled_key(picture.info["transparency"], *data[24:26])
-                yield _described(picture, left_out)
+                yield _described(picture, left_out, readable)
     except ImageError:
         raise
     except UnidentifiedImageError:
@@ -236,11 +238,11 @@ def _check_header(picture: PillowImage.Image, name: str, limit: int) -> None:
         raise ImageError(name, f"has {frames} frames, and a still image is needed")
 
 
-def _described(picture: PillowImage.Image, left_out: frozenset[str]) -> Opened:
+def _described(picture: PillowImage.Image, left_out: frozenset[str], data: bytes) -> Opened:
     """Note size and orientation before the pixels are read, since reading changes both in some formats."""
     is_tiff = picture.format == "TIFF"
     turned = is_tiff and not isinstance(_raw_orientation(picture), bytes | tuple)
-    described = Opened(picture, _stored_size(picture), _orientation(picture), turned, left_out)
+    described = Opened(picture, _stored_size(picture), _orientation(picture), turned, left_out, data)
     if is_tiff:
         _forget_blocks(picture)
     return described
