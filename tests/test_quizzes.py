@@ -59,5 +59,15 @@ def test_a_right_answer_that_is_mostly_the_longest_gives_itself_away() -> None:
     longer = CLOSING.replace("b. Three.", "b. Three, for it lies in the middle of two and four.")
     longer = longer.replace("c. There is none.", "c. There is none, as nothing can be divided by it.")
     assert list(balance([lesson(longer)])) == [
-        "the right answer is the longest option in 2 of 3 questions: at most half"
+        "the right answer is the longest option in 2 of 3 questions: at most 33% may be",
+        "the right answer is longer by a quarter than any other in 2 of 3 questions: at most 10% may be",
+    ]
+
+
+def test_a_right_answer_that_is_mostly_the_shortest_gives_itself_away() -> None:
+    shorter = CLOSING.replace("b. Three.", "b. 3.")
+    for number, question in enumerate(questions(lesson(CLOSING))[1:]):
+        shorter = shorter.replace(f"{question.options[question.right[0]]}</summary>", f"{number}</summary>")
+    assert list(balance([lesson(shorter)])) == [
+        "the right answer is the shortest option in 3 of 3 questions: at most 50% may be"
     ]

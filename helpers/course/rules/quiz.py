@@ -14,7 +14,9 @@ OPTION = re.compile(r"<details><summary>([a-z])\. (.+?)</summary>\s+\*\*(Right|N
 LEAST_QUESTIONS, LEAST_OPTIONS, MOST_OPTIONS = 3, 3, 4
 LEAST_REASON_WORDS = 4
 LEAST_SHARE, MOST_SHARE = 0.2, 0.5
-"""Bounds of the share of right answers that a, b and c each hold, and of those that are the longest option."""
+"""Bounds of the share of right answers that a, b and c each hold."""
+MOST_LONGEST, MOST_SHORTEST, MOST_MUCH_LONGER = 1 / 3, 1 / 2, 1 / 10
+"""Largest shares of right answers that are the longest option, the shortest, and the longest by a quarter or more."""
 
 
 @dataclass(frozen=True)
@@ -77,18 +79,25 @@ def _problems(question: Question) -> Iterator[str]:
 
 
 def balance(lessons: Iterable[Lesson]) -> Iterator[str]:
-    """Over the course, a, b and c are right about equally often, and the right option is not mostly the longest."""
+    """Over the course, neither its letter nor its length gives a right option away."""
     asked = [question for lesson in lessons for question in questions(lesson) if len(question.right) == 1]
     letters = Counter(question.letters[question.right[0]] for question in asked)
     for letter in "abc":
         share = letters[letter] / max(1, len(asked))
         if asked and not LEAST_SHARE <= share <= MOST_SHARE:
             yield f"{letters[letter]} of {len(asked)} right answers are ({letter}): between a fifth and a half may be"
-    longest = sum(_is_longest(question) for question in asked)
-    if asked and longest > MOST_SHARE * len(asked):
-        yield f"the right answer is the longest option in {longest} of {len(asked)} questions: at most half"
+    kinds = (
+        ("the longest option", MOST_LONGEST, lambda right, others: right > max(others)),
+        ("the shortest option", MOST_SHORTEST, lambda right, others: right < min(others)),
+        ("longer by a quarter than any other", MOST_MUCH_LONGER, lambda right, others: right >= 1.25 * max(others)),
+    )
+    for name, most, holds in kinds:
+        count = sum(holds(*_lengths(question)) for question in asked)
+        if count > max(1, most * len(asked)):
+            yield f"the right answer is {name} in {count} of {len(asked)} questions: at most {most:.0%} may be"
 
 
-def _is_longest(question: Question) -> bool:
+def _lengths(question: Question) -> tuple[int, list[int]]:
+    """Return the length of the right option, and those of the others."""
     lengths = [len(option) for option in question.options]
-    return lengths.count(max(lengths)) == 1 and lengths.index(max(lengths)) == question.right[0]
+    return lengths.pop(question.right[0]), lengths
