@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from helpers.course.rules.lesson import Lesson
@@ -86,7 +86,7 @@ def balance(lessons: Iterable[Lesson]) -> Iterator[str]:
         share = letters[letter] / max(1, len(asked))
         if asked and not LEAST_SHARE <= share <= MOST_SHARE:
             yield f"{letters[letter]} of {len(asked)} right answers are ({letter}): between a fifth and a half may be"
-    kinds = (
+    kinds: tuple[tuple[str, float, Callable[[int, list[int]], bool]], ...] = (
         ("the longest option", MOST_LONGEST, lambda right, others: right > max(others)),
         ("the shortest option", MOST_SHORTEST, lambda right, others: right < min(others)),
         ("longer by a quarter than any other", MOST_MUCH_LONGER, lambda right, others: right >= 1.25 * max(others)),
