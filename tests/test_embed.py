@@ -4,6 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
+import sklearn.metrics
 import torch
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
@@ -219,14 +220,14 @@ def test_a_row_is_not_its_own_neighbour_even_among_copies() -> None:
 def test_large_sets_are_worked_on_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = np.random.default_rng(0).normal(size=(300, 4)).astype(np.float32)
     whole = embed.neighbours(rows, 5)
-    chunked, pieces = embed.pairwise_distances_chunked, []
+    chunked, pieces = sklearn.metrics.pairwise_distances_chunked, []
 
     def small_pieces(values: NDArray, **settings: object):
         for piece in chunked(values, **(settings | {"working_memory": 0.1})):
             pieces.append(len(piece))
             yield piece
 
-    monkeypatch.setattr(embed, "pairwise_distances_chunked", small_pieces)
+    monkeypatch.setattr("sklearn.metrics.pairwise_distances_chunked", small_pieces)
     np.testing.assert_array_equal(embed.neighbours(rows, 5), whole)
     assert len(pieces) > 3
 

@@ -3,7 +3,6 @@
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 
 __all__ = ["LinearScore", "TraceSubspace", "Whitening"]
@@ -91,6 +90,8 @@ class LinearScore(nn.Module):
 
     def fit(self, features: Tensor, labels: NDArray[np.int64], strength: float = 0.1) -> None:
         """Fit by logistic regression; `strength` is scikit-learn's C."""
+        from sklearn.linear_model import LogisticRegression
+
         self.mean, self.spread = features.mean(dim=0), features.std(dim=0) + 1e-6
         rows = ((features - self.mean) / self.spread).double().numpy()
         model = LogisticRegression(C=strength, class_weight="balanced", max_iter=3000).fit(rows, labels)

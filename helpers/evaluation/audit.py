@@ -43,10 +43,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from sklearn.compose import make_column_transformer
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
-from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from helpers.data.images import Image, ImageError, ImageInfo, decode, probe, read_bytes
 from helpers.data.manifest import resolve
@@ -340,6 +336,8 @@ def _folds(
     labels: NDArray[np.int64], sources: NDArray[np.str_], folds_by: str, seed: int
 ) -> tuple[NDArray[np.int64], str]:
     """Number the cross-validation folds: by source if every label can be in two or more of them, else by image."""
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+
     folds = np.zeros(len(labels), np.int64)
     count = min(_FOLDS, *(len(np.unique(sources[labels == label])) for label in (0, 1)))
     if folds_by == "source" and count >= 2:
@@ -367,6 +365,10 @@ def _out_of_fold_scores(
     features: pd.DataFrame, labels: NDArray[np.int64], folds: NDArray[np.int64]
 ) -> NDArray[np.float64]:
     """Score each image by a logistic regression that was fitted on the other folds."""
+    from sklearn.compose import make_column_transformer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
     features = features.loc[:, (features != features.iloc[0]).any()]
     if features.shape[1] == 0:
         return np.zeros(len(labels))  # nothing varies, so nothing can be told

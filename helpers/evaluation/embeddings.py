@@ -18,10 +18,6 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import coo_matrix
-from scipy.stats import norm
-from sklearn.decomposition import PCA
-from sklearn.manifold import trustworthiness
-from sklearn.metrics import pairwise_distances_chunked
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
@@ -161,6 +157,8 @@ def pca_map(embedding: ArrayLike) -> Map:
     Raises:
         EmbedError: The embedding is too small.
     """
+    from sklearn.decomposition import PCA
+
     rows = _checked(embedding, least=2)
     if rows.shape[1] < 2:
         raise EmbedError("a map needs at least two dimensions")
@@ -240,6 +238,8 @@ def map_trust(embedding: ArrayLike, points: ArrayLike, n_neighbours: int = 15, m
 
     Source: Venna and Kaski, ICANN 2001, doi 10.1007/3-540-44668-0_68.
     """
+    from sklearn.manifold import trustworthiness
+
     rows, places = _checked(embedding), _checked(points)
     if len(rows) != len(places) or not 1 <= n_neighbours < len(rows) / 2:
         raise EmbedError(f"{n_neighbours} neighbours, {len(rows)} rows and {len(places)} points do not fit")
@@ -267,6 +267,8 @@ def neighbours(
     Raises:
         EmbedError: A row has too few others outside its group.
     """
+    from sklearn.metrics import pairwise_distances_chunked
+
     rows = _checked(embedding)
     names = _codes(np.arange(len(rows)) if groups is None else groups, len(rows), "groups")
     others = len(rows) - np.bincount(names)
@@ -332,6 +334,8 @@ def neighbour_purity(
     Source: the variance is that of Aronow, Samii and Assenova, Political Analysis 23 (2015), doi 10.1093/pan/mpv018,
     with the mean of each label taken out, as the numbers of each label are given.
     """
+    from scipy.stats import norm
+
     rows = _checked(embedding)
     codes = _codes(labels, len(rows), "labels")
     clusters = np.arange(len(rows)) if groups is None else _codes(groups, len(rows), "groups")

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from sklearn.decomposition import PCA
 from torch import Tensor
 from torch.nn import functional
 
@@ -57,6 +56,8 @@ def fit_patch_model(
     Raises:
         ResynthesisError: There are no photographs, or fewer patch values than components.
     """
+    from sklearn.decomposition import PCA
+
     if not photographs or not 1 <= components <= 3 * size * size:
         raise ResynthesisError(f"needs photographs and 1 to {3 * size * size} components, got {components}")
     generator = torch.Generator().manual_seed(seed)

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import torch
-from scipy.stats import bootstrap
 from torch import Tensor
 
 from helpers.statistics.benford import benford_distance
@@ -113,6 +112,8 @@ def standardised_shift(first: np.ndarray, second: np.ndarray, axis: int = -1) ->
 
 def _interval(samples: tuple[np.ndarray, ...], function: Callable[..., np.ndarray]) -> tuple[float, float, float]:
     """Value of a function of paired samples, and its 95 % percentile bootstrap interval over images."""
+    from scipy.stats import bootstrap
+
     result = bootstrap(
         samples, function, paired=True, vectorized=True, method="percentile", n_resamples=2000, rng=0
     ).confidence_interval

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import torch
 from scipy.optimize import brentq
 from scipy.special import gammainc, gammaln
-from scipy.stats import ks_2samp
 from torch import Tensor
 
 from helpers.statistics.luminance import StatisticsError, as_luminance, clipped, downscale
@@ -148,6 +147,8 @@ def scale_distance(img: Tensor, factor: int) -> float:
 
     Source: Ruderman and Bialek (1994), doi 10.1103/PhysRevLett.73.814, for the invariance.
     """
+    from scipy.stats import ks_2samp
+
     plane = as_luminance(img)
     both = [gradients(view) for view in (plane, downscale(plane, factor))]
     first, second = (_thinned(values / values.std()).numpy() for values in both)

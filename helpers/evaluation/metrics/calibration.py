@@ -9,9 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import minimize
 from scipy.special import expit
-from sklearn.metrics import brier_score_loss
 
 from helpers.evaluation.metrics.checks import MetricError, balanced_weights, checked, checked_probabilities
 
@@ -186,6 +184,8 @@ def fit_platt(labels: ArrayLike, scores: ArrayLike, *, balanced: bool = True) ->
     Source: Guo et al., On calibration of modern neural networks (2017), https://arxiv.org/abs/1706.04599; Platt,
         Probabilistic outputs for support vector machines (1999), for the targets and the bias.
     """
+    from scipy.optimize import minimize
+
     truth, values = checked(labels, scores)
     weights = balanced_weights(truth) if balanced else np.full(len(truth), 1 / len(truth))
     counts = np.bincount(truth)
@@ -261,6 +261,8 @@ def brier_score(labels: ArrayLike, probabilities: ArrayLike, *, balanced: bool =
 
     Source: Brier, Monthly Weather Review 78 (1950) 1.
     """
+    from sklearn.metrics import brier_score_loss
+
     truth, values = checked_probabilities(labels, probabilities)
     weights = balanced_weights(truth) if balanced else None
     return float(brier_score_loss(truth, values, sample_weight=weights))

@@ -10,8 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit, logit
-from scipy.stats import binomtest
-from scipy.stats import t as student
 
 from helpers.evaluation.metrics.checks import MetricError
 
@@ -197,6 +195,8 @@ def difference_interval(value: float, draws: ArrayLike, *, level: float, n: int,
 
 def _reach(draws: ArrayLike, level: float, smallest: int) -> float:
     """Return the draws' standard deviation times Student's quantile."""
+    from scipy.stats import t as student
+
     return float(np.std(np.asarray(draws, np.float64)) * student.ppf((1 + level) / 2, max(smallest - 1, 1)))
 
 
@@ -219,6 +219,8 @@ def wilson_interval(successes: int, trials: int, level: float = 0.95) -> Interva
     >>> str(wilson_interval(8, 10))
     '0.800 [0.490, 0.943]'
     """
+    from scipy.stats import binomtest
+
     if trials < 1 or not 0 <= successes <= trials:
         raise MetricError(f"{successes} of {trials} is no share")
     ends = binomtest(successes, trials).proportion_ci(level, method="wilson")

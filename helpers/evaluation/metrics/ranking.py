@@ -11,7 +11,6 @@ from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.metrics import average_precision_score, roc_auc_score
 
 from helpers.evaluation.metrics.checks import MetricError, balanced_weights, checked
 from helpers.evaluation.metrics.intervals import Interval, cluster_weights, percentiles, rate_interval
@@ -45,6 +44,8 @@ def auc(labels: ArrayLike, scores: ArrayLike) -> float:
     Raises:
         MetricError: Lengths differ, a value is not finite, or a class is missing.
     """
+    from sklearn.metrics import roc_auc_score
+
     truth, values = checked(labels, scores)
     return float(roc_auc_score(truth, values))
 
@@ -62,6 +63,8 @@ def average_precision(labels: ArrayLike, scores: ArrayLike) -> float:
     Raises:
         MetricError: As `auc`.
     """
+    from sklearn.metrics import average_precision_score
+
     truth, values = checked(labels, scores)
     return float(average_precision_score(truth, values, sample_weight=balanced_weights(truth)))
 
