@@ -7,10 +7,12 @@ in build/browser.
 import os
 import re
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from browser import (
     Lab,
     browser_page,
@@ -27,6 +29,7 @@ from browser import (
 from helpers.course import NOTEBOOKS, lesson_number, read_notebook
 from helpers.course.rules.outputs import LEAST_TEXT_PIXELS, METADATA_KEY, NARROW_COLUMN
 from helpers.course.widgets import LIVE, WIDGET_VIEW
+from helpers.data.images import encode_png
 
 pytest.importorskip("playwright.sync_api", reason="playwright is not installed (it is in the extra `dev`)")
 if chromium() is None:
@@ -130,6 +133,41 @@ def test_a_control_moved_by_keyboard_changes_the_picture(session: object) -> Non
     drawn_anew = "([box, before]) => ![null, before].includes(box.querySelector('img')?.src ?? null)"
     session.wait_for_function(drawn_anew, arg=[box.element_handle(), before])  # each drawing is a new element
     assert box.locator("img").first.get_attribute("src") != before
+
+
+def test_a_picture_of_ones_own_is_judged_and_nothing_of_it_is_kept(
+    session: object, lab: Lab, lesson: Path, tmp_path: Path
+) -> None:
+    chooser = session.locator(f".{LIVE} .widget-upload")
+    if chooser.count() == 0:
+        pytest.skip("this lesson takes no picture")
+    box = chooser.locator(f"xpath=ancestor::*[contains(@class,'{LIVE}')][1]")
+    files = sorted(path for folder in (lab.folder, Path(tempfile.gettempdir())) for path in folder.iterdir())
+    img = torch.randint(0, 256, (3, 300, 400), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    (tmp_path / "of my own.png").write_bytes(encode_png(img))
+    (tmp_path / "no picture.png").write_bytes(b"no picture")
+    before = box.locator("img").first.get_attribute("src")
+    choose(session, chooser, tmp_path / "of my own.png")
+    session.wait_for_function(
+        "([box, before]) => ![null, before].includes(box.querySelector('img')?.src ?? null)",
+        arg=[box.element_handle(), before],
+    )
+    assert "Verdict: " in box.locator("img").first.get_attribute("alt")
+    assert box.locator("li").count() >= 2
+    shot(session, lesson, "own-picture")
+    choose(session, chooser, tmp_path / "no picture.png")
+    refusal = box.locator("strong", has_text="no picture.png")
+    refusal.wait_for()
+    assert "Traceback" not in refusal.inner_text()
+    left = sorted(path for folder in (lab.folder, Path(tempfile.gettempdir())) for path in folder.iterdir())
+    assert [path.name for path in left if path not in files] == []
+
+
+def choose(page: object, chooser: object, path: Path) -> None:
+    """Choose a file in the dialogue that the button opens."""
+    with page.expect_file_chooser() as dialogue:
+        chooser.first.click()
+    dialogue.value.set_files(str(path))
 
 
 def test_a_quiz_is_answered_by_keyboard(session: object) -> None:

@@ -50,9 +50,9 @@ record = "03#cell"
 def test_a_row_is_shown_by_a_mark_and_a_word(tmp_path: Path) -> None:
     rows = read_scoreboard(write(tmp_path, GOOD))
     table = markdown(rows).splitlines()
-    assert table[2] == "| 03 | Photographs / share it. | ◐ partly | Not on paper. | cell cell of lesson 03 |"
+    assert table[2] == "| 03 | Photographs / share it. | ◐\u00a0partly | Not on paper. | cell cell of lesson 03 |"
     assert len({line.count("|") for line in table}) == 1
-    assert "◐ partly: Photographs | share it." in plain(rows)
+    assert "◐\u00a0partly: Photographs | share it." in plain(rows)
     assert all(word in mark and mark[0] not in word for word, mark in MARKS.items())
 
 

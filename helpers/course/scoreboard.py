@@ -17,8 +17,8 @@ from helpers.errors import NaturalTracesError
 __all__ = ["MARKS", "Row", "ScoreboardError", "Verdict", "markdown", "plain", "read_scoreboard", "scoreboard"]
 
 Verdict = Literal["held", "partly", "failed"]
-MARKS: dict[Verdict, str] = {"held": "✔ held", "partly": "◐ partly", "failed": "✘ failed"}
-"""How a verdict is shown: a mark and a word, never a colour alone."""
+MARKS: dict[Verdict, str] = {"held": "✔\u00a0held", "partly": "◐\u00a0partly", "failed": "✘\u00a0failed"}
+"""How a verdict is shown: a mark and a word on one line, never a colour alone."""
 COLUMNS = ("lesson", "claim", "verdict", "where it failed", "shown by")
 
 
