@@ -54,7 +54,7 @@ def rate_figure(workers: Sequence[int], rates: Mapping[str, Sequence[float]]) ->
     ax.set_yscale("log")
     ax.set_xticks(list(workers), [str(count) for count in workers])
     powers = np.log10([value for series in rates.values() for value in series])
-    decades = range(min(math.floor(powers.min()), 0), max(math.ceil(powers.max()), 4) + 1)  # alike for all settings
+    decades = range(min(math.floor(powers.min()), 0), max(math.ceil(powers.max()), 5) + 1)  # alike for all settings
     ax.set_yticks([10.0**power for power in decades], [f"{10.0**power:,.0f}" for power in decades])
     ax.set_ylim(10.0 ** decades[0], 10.0 ** decades[-1])
     ax.set(xlabel="workers that decode", ylabel="images per second (modelled)")
