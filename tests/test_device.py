@@ -12,6 +12,7 @@ from helpers.detectors.config import config_path
 from helpers.detectors.ensemble import EnsembleConfig
 from helpers.detectors.registry import read_config
 from helpers.training import FitConfig, FitError
+from helpers.training.task import fabric_place
 
 RUNS_A_NETWORK = {
     "ablate", "app", "calibrate", "combine", "evaluate", "holdout", "robustness redraw", "robustness sweep", "score",
@@ -63,8 +64,9 @@ def test_the_device_reaches_the_loop_and_no_claim() -> None:
 
 
 def test_one_gpu_of_several() -> None:
-    assert FitConfig(steps=1, batch_size=2, accelerator="cuda:1").places == [1]
-    assert FitConfig(steps=1, batch_size=2, accelerator="cuda", devices=2).places == 2
+    assert FitConfig(steps=1, batch_size=2, accelerator="cuda:1").accelerator == "cuda:1"
+    assert fabric_place("cuda:1", 1) == ("cuda", [1])
+    assert fabric_place("cuda", 2) == ("cuda", 2)
     with pytest.raises(FitError, match="cuda:1 is one device, not 2"):
         FitConfig(steps=1, batch_size=2, accelerator="cuda:1", devices=2)
 

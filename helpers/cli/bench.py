@@ -90,6 +90,10 @@ def _print_parts(rows: "Sequence[Row]", title: str) -> None:
     print_rows(("part", "of", "per second", "CPU ms each", "ratio", ""), cells, title=title, width=140)
 
 
+def _print_rows_as_json(rows: "Sequence[Row]", head: dict[str, Any]) -> None:
+    print_json({**head, "cores": os.cpu_count(), "rows": [asdict(row) for row in rows]}, indent=1)
+
+
 @app.command()
 def backends(
     detector: Annotated[Path | None, typer.Option(help="Folder of the detector; default: shipped.")] = None,
@@ -104,9 +108,9 @@ def backends(
     judge = load_detector(detector)
     rows = measure(judge, windows, repeats)
     if as_json:
-        print_json({"detector": judge.name, "cores": os.cpu_count(), "rows": [asdict(row) for row in rows]}, indent=1)
-        return
-    _print_parts(rows, f"{judge.name} on windows of {judge.config.window} pixels, by processor time")
+        _print_rows_as_json(rows, {"detector": judge.name})
+    else:
+        _print_parts(rows, f"{judge.name} on windows of {judge.config.window} pixels, by processor time")
 
 
 @app.command()
@@ -123,8 +127,7 @@ def statement(
     judge = load_detector(detector)
     rows = measure(judge, megapixels, repeats)
     if as_json:
-        head = {"detector": judge.name, "megapixels": megapixels, "cores": os.cpu_count()}
-        print_json({**head, "rows": [asdict(row) for row in rows]}, indent=1)
+        _print_rows_as_json(rows, {"detector": judge.name, "megapixels": megapixels})
         return
     _print_parts(rows, f"{judge.name}: a statement on a JPEG of {megapixels:g} megapixels, one core")
     whole = next(row for row in rows if row.part == "statement")

@@ -30,6 +30,7 @@ from helpers.errors import NaturalTracesError, printable
 
 if TYPE_CHECKING:
     from helpers.api import Detector
+    from helpers.detectors.predict import Prediction
     from helpers.detectors.statement import Statement
 
 COLUMNS = ("path", "score", "probability", "verdict", "error")
@@ -221,8 +222,12 @@ def _rows(
     """Score files one after the other; what names nothing comes first."""
     yield from _refused(refused)
     for one in judge.predict(paths, batch=batch, workers=workers):
-        more = {name: _short(getattr(one, name)) for name in P_VALUES if getattr(one, name) is not None}
-        yield Row(str(one.path), _short(one.score), _short(one.probability), one.verdict or "", one.error or "", more)
+        verdict, error = one.verdict or "", one.error or ""
+        yield Row(str(one.path), _short(one.score), _short(one.probability), verdict, error, _p_values(one))
+
+
+def _p_values(said: "Prediction | Statement") -> dict[str, Any]:
+    return {name: _short(value) for name in P_VALUES if (value := getattr(said, name)) is not None}
 
 
 def _refused(reasons: dict[str, str]) -> Iterator[Row]:
@@ -254,10 +259,9 @@ def _explained(
             yield Row(path, None, None, "", str(error).removeprefix(f"{path}: "))
             continue
         _write_statement(statement, folder / _stem(path))
-        more = {name: _short(value) for name in P_VALUES if (value := getattr(statement, name)) is not None}
         reasons = {"reasons": list(statement.reasons)} if statement.reasons else {}
         probability = _short(float(judge.probability(np.array([statement.score]))[0]))  # at a base rate of one half
-        yield Row(path, _short(statement.score), probability, statement.verdict, "", more | reasons)
+        yield Row(path, _short(statement.score), probability, statement.verdict, "", _p_values(statement) | reasons)
 
 
 def _write_statement(statement: "Statement", stem: Path) -> None:

@@ -105,8 +105,8 @@ class Ensemble(Detector):
         """Centre and scale the members by their scores on training crops, as many real as fake."""
         self.eval()
         crops = BalancedCrops(train, self.config.augmentation, self.config.seed + 2)
-        crop_on_device = (crops[index]["image"][None].to(self.device) for index in range(SCALE_CROPS))
-        rows = torch.cat([self.member_scores(crop) for crop in crop_on_device])
+        images = (crops[index]["image"] for index in range(SCALE_CROPS))
+        rows = torch.cat([self.member_scores(img[None].to(self.device)) for img in images])
         self.centre, self.spread = rows.mean(dim=0), rows.std(dim=0) + 1e-6
 
     def member_scores(self, images: Tensor) -> Tensor:

@@ -30,6 +30,7 @@ from helpers.detectors.base import BATCH, Detector, read_ahead
 from helpers.detectors.config import DetectorError
 from helpers.detectors.registry import load_detector, weights_hash
 from helpers.training.processes import launch, launched
+from helpers.training.task import fabric_place
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
@@ -255,8 +256,8 @@ def _scored_by_all(
 
     devices, nodes = processes
     strategy = "ddp" if launched() else "ddp_spawn"
-    accelerator = device.partition(":")[0]
-    fabric = Fabric(accelerator=accelerator, devices=devices, num_nodes=nodes, strategy=strategy)
+    accelerator, places = fabric_place(device, devices)
+    fabric = Fabric(accelerator=accelerator, devices=places, num_nodes=nodes, strategy=strategy)
     rows = list(zip(df["path"], df["sha256"], strict=True))
     kept = "what is scored lies in the cache folder" if cache else "nothing is kept without the cache"
     kinds = (ManifestError, ImageError, DetectorError)

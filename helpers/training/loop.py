@@ -20,7 +20,16 @@ from helpers.training.batches import StepDataset, map_tensors, split_batch, step
 from helpers.training.processes import launch, launched
 from helpers.training.run import CHECKPOINT_NAME, LOG_NAME, Run, progress_bar, record, remember, start
 from helpers.training.storage import fill, read_state
-from helpers.training.task import Batch, DivergedError, FitConfig, FitError, FitResult, MemoryLimitError, Task
+from helpers.training.task import (
+    Batch,
+    DivergedError,
+    FitConfig,
+    FitError,
+    FitResult,
+    MemoryLimitError,
+    Task,
+    fabric_place,
+)
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
@@ -59,9 +68,10 @@ def fit(task: Task, dataset: Dataset[Any], config: FitConfig, out: Path, *, resu
     out = Path(out)
     if not (hasattr(dataset, "__len__") and len(dataset)):
         raise FitError("the dataset is empty or has no length")
+    accelerator, places = fabric_place(config.accelerator, config.devices)
     fabric = Fabric(
-        accelerator=config.accelerator.partition(":")[0],
-        devices=config.places,
+        accelerator=accelerator,
+        devices=places,
         num_nodes=config.nodes,
         strategy=_strategy(config),
         precision=config.precision,  # type: ignore[arg-type]

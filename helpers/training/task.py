@@ -78,6 +78,25 @@ class Task(nn.Module, abc.ABC):
         """Do what follows all turns of a step, without gradients: moving averages of weights, for example."""
 
 
+def fabric_place(device: str, count: int) -> tuple[str, int | list[int]]:
+    """Turn a device as torch names it into what Lightning Fabric takes.
+
+    Args:
+        device: "auto", "cpu", "cuda", "mps", or one of several, such as "cuda:1".
+        count: Devices on each machine.
+
+    Returns:
+        Accelerator, and how many devices, or the number of the one that is named.
+
+    Raises:
+        FitError: One device is named, and several are asked for.
+    """
+    accelerator, _, index = device.partition(":")
+    if index and count > 1:
+        raise FitError(f"{device} is one device, not {count}")
+    return accelerator, [int(index)] if index else count
+
+
 @dataclass(frozen=True)
 class FitConfig:
     """Settings of a run.
@@ -126,20 +145,13 @@ class FitConfig:
                 raise FitError(f"{name} must be at least 1, not {getattr(self, name)}")
         if self.precision not in PRECISIONS:
             raise FitError(f"precision must be one of {', '.join(PRECISIONS)}, not {self.precision!r}")
-        if ":" in self.accelerator and self.devices > 1:
-            raise FitError(f"{self.accelerator} is one device, not {self.devices}")
+        fabric_place(self.accelerator, self.devices)
         if self.batch_size % self.processes:
             raise FitError(f"batch_size {self.batch_size} is not a multiple of {self.processes} devices")
         if self.accumulate > self.batch_size // self.processes:
             raise FitError(
                 f"accumulate {self.accumulate} exceeds the {self.batch_size // self.processes} images per device"
             )
-
-    @property
-    def places(self) -> "int | list[int]":
-        """How many devices on each machine, or the number of the one that `accelerator` names."""
-        index = self.accelerator.partition(":")[2]
-        return [int(index)] if index else self.devices
 
     @property
     def processes(self) -> int:
