@@ -39,7 +39,7 @@ SHOTS = NOTEBOOKS.parent / "build" / "browser"
 LESSONS = sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
 WIDE, NARROW = 1366, 900
 MOST_PIXELS = 16_000
-"""Height of the tallest picture that is kept; Chromium draws none that is much taller."""
+"""Height of the tallest picture that is kept; Chromium draws none that is much taller. A long lesson takes two."""
 CHANGES = {0: ("quality=40", "quality=80")}
 """Lesson -> a number that a reader may change, and what to."""
 
@@ -67,15 +67,22 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
         yield opened
 
 
-def shot(page: object, lesson: Path, name: str, whole: bool = False) -> None:
-    """Keep a picture of the page, or of the whole notebook, for whoever looks at it later."""
+def shot(page: object, lesson: Path, name: str) -> None:
+    """Keep a picture of the page for whoever looks at it later."""
     SHOTS.mkdir(parents=True, exist_ok=True)
-    before = page.viewport_size
-    if whole:
-        height = page.evaluate("() => document.querySelector('.jp-WindowedPanel-outer').scrollHeight")
-        page.set_viewport_size({"width": before["width"], "height": min(MOST_PIXELS, height + 150)})
-        page.wait_for_timeout(1000)
     page.screenshot(path=str(SHOTS / f"{lesson.stem}-{name}.png"))
+
+
+def shots_of_all(page: object, lesson: Path, name: str) -> None:
+    """Keep pictures of the whole notebook, from top to bottom."""
+    before, notebook = page.viewport_size, page.locator(".jp-WindowedPanel-outer")
+    height = notebook.evaluate("element => element.scrollHeight")
+    page.set_viewport_size({"width": before["width"], "height": min(MOST_PIXELS, height + 150)})
+    shown = notebook.evaluate("element => element.clientHeight")
+    for part, top in enumerate(range(0, height, shown)):
+        notebook.evaluate("(element, top) => { element.scrollTop = top }", top)
+        page.wait_for_timeout(1000)
+        shot(page, lesson, f"{name}-{part}" if part else name)
     page.set_viewport_size(before)
 
 
@@ -211,7 +218,7 @@ def test_a_saved_lesson_opened_again_with_a_new_kernel_shows_its_pictures(
     shot(session, lesson, "again")
     for theme, width in (("light", NARROW), ("dark", NARROW), ("dark", WIDE)):
         look(session, theme, width)
-        shot(session, lesson, f"again-{theme}-{width}", whole=True)
+        shots_of_all(session, lesson, f"again-{theme}-{width}")
     look(session, "light", NARROW)
     sizes = session.eval_on_selector_all(
         ".jp-RenderedImage img", "all => all.map(one => [one.clientWidth, one.naturalWidth])"

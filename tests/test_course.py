@@ -432,6 +432,14 @@ BREAKAGES = {
     "svg": (display(**{"image/svg+xml": "<svg/>"}), "a figure of type image/svg+xml"),
     "no palette": (change_picture(data={"image/png": RGB_PNG}), "a figure without a palette"),
     "no caption": (lambda notebook: code(notebook, "figure").outputs.pop(), "no caption follows the figure"),
+    "title without full stop": (
+        lambda notebook: (
+            code(notebook, "figure")
+            .outputs[1]
+            .data.update({"text/html": "<strong>Figure 1: a line</strong> A straight line."})
+        ),
+        "the title 'a line' is no phrase",
+    ),
     "other number": (change_picture(data={"text/plain": "Figure 7: A line."}), "figures are numbered [7, 2]"),
     "small text": (change_picture(metadata={"natural_traces": {"text_pixels": 8.5}}), "text of 7.4 pixels"),
     "unexplained figure": (edit("see", "**What to see**", "See"), "no Markdown cell with '**What to see**'"),

@@ -98,7 +98,7 @@ def pipeline_alt(*highlights: str) -> str:
 
 
 def _draw_box(ax: Axes, box: _Box, *, filled: bool) -> None:
-    """Draw a box; a filled one stands out by colour, by a thick edge and by bold text."""
+    """Draw a box; a filled one stands out by colour and by a thick edge."""
     ax.text(
         box.column,
         box.row,
@@ -107,7 +107,6 @@ def _draw_box(ax: Axes, box: _Box, *, filled: bool) -> None:
         va="center",
         fontsize=10,
         color="white" if filled else "black",
-        fontweight="bold" if filled else "normal",
     )
     corner = (box.column - HALF_WIDTH, box.row - HALF_HEIGHT)
     face, width = (PALETTE[0], 2.5) if filled else ("0.95", 1.0)

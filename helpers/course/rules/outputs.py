@@ -18,6 +18,8 @@ Violations = Iterator[tuple[str, str]]
 MACHINE_PATH = re.compile(r"/(?:home|Users|root|tmp|work|usr|opt|var|mnt)/|\b[A-Z]:\\|site-packages|\.venv")
 ADDRESS = re.compile(r"\bat 0x[0-9a-f]{6,}|id=\\*[\"']T_")
 FIGURE = re.compile(r"Figure (\d+): ")
+TITLE = re.compile(r"<strong>Figure \d+: ([^<]*)</strong>")
+PHRASE = re.compile(r"(?:[A-Z0-9].*[.?!])?")
 LEAST_TEXT_PIXELS = 8
 NARROW_COLUMN = 700
 """Width of JupyterLab's output column in pixels where its window is 900 pixels wide; wider figures are shrunk."""
@@ -79,8 +81,12 @@ def _picture_problems(output: NotebookNode, after: list[NotebookNode]) -> Iterat
     alt = output.metadata.get("image/png", {}).get("alt", "")
     if len(alt.split()) < LEAST_ALT_WORDS:
         yield "a figure without alt text in its metadata: display it by helpers.course.figures.show"
-    if not after or not FIGURE.match(after[0].get("data", {}).get("text/plain", "")):
+    caption = after[0].get("data", {}) if after else {}
+    if not FIGURE.match(caption.get("text/plain", "")):
         yield "no caption follows the figure: display it by helpers.course.figures.show"
+    for title in TITLE.findall(caption.get("text/html", "")):
+        if not PHRASE.fullmatch(title):
+            yield f"the title {title!r} is no phrase: begin with a capital and end with a full stop"
     head = base64.b64decode(output.data["image/png"][: 4 * PNG_HEAD])[:PNG_HEAD]
     if len(head) < PNG_HEAD or head[-1] != PALETTE_TYPE:
         yield "a figure without a palette, which is three times larger than it must be"
