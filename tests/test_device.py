@@ -15,8 +15,8 @@ from helpers.training import FitConfig, FitError
 from helpers.training.task import fabric_place
 
 RUNS_A_NETWORK = {
-    "ablate", "app", "calibrate", "combine", "evaluate", "holdout", "robustness redraw", "robustness sweep", "score",
-    "train", "verdicts", "zoo train",
+    "ablate", "app", "calibrate", "combine", "evaluate", "holdout", "range", "robustness redraw", "robustness sweep",
+    "score", "train", "verdicts", "zoo train",
 }  # fmt: skip
 
 

@@ -66,6 +66,7 @@ COMMANDS: dict[str, Entry] = {
     "robustness": Entry(_DETECTORS, "Score perturbed images."),
     "holdout": Entry(_DETECTORS, "Hold out generators and photo sources; rank scores by what was held out."),
     "calibrate": Entry(_DETECTORS, "Fix a detector's threshold by held-out pictures or photographs of one's own."),
+    "range": Entry(_DETECTORS, "Measure where the features of known pictures lie, so that others are refused."),
     "ablate": Entry(_DETECTORS, "Leave out one part of the method at a time."),
     "bench": Entry(_DETECTORS, "Time scoring, training and statistics on this machine."),
     "traces": Entry(_STUDIES, "Lesson 03: an ablation study of stage 1 on the zoo."),

@@ -74,6 +74,6 @@ def _refuse_outside(table: "pd.DataFrame", place: Path | None, judge: "Detector"
     for index, path in enumerate(table["path"].astype(str)):
         data = read_bytes(resolve(path, place))
         img = decode(data, path)
-        reasons = out_of_range(img, probe(data, path), judge.views(img))
+        reasons = out_of_range(judge, img, probe(data, path), judge.views(img))
         if reasons:
             table.loc[index, ["verdict", "reason"]] = [INCONCLUSIVE, reasons[0]]

@@ -140,7 +140,23 @@ def _folds(spec: TableSpec, documents: Documents) -> str:
     return _lines(["", "mean fold", "worst fold", "mean over generators"], rows)
 
 
-_LAYOUTS = {"generators": _all_generators, "tiers": _tiers, "rates": _rates, "sources": _sources, "folds": _folds}
+def _refusals(spec: TableSpec, documents: Documents) -> str:
+    """Shares of verdicts with their intervals, and the range over sources (or generators) with enough pictures."""
+    rows = []
+    for one in (one for row in spec.rows for one in documents[row.record]["rows"]):
+        span = "-" if one["lowest"] is None else f"{100 * one['lowest']:.1f} to {100 * one['highest']:.1f} %"
+        rows.append([one["name"], f"{one['images']:,}", _percent(one["share"]), span])
+    return _lines(["share of", "pictures", "pooled", "over sources"], rows)
+
+
+_LAYOUTS = {
+    "generators": _all_generators,
+    "tiers": _tiers,
+    "rates": _rates,
+    "sources": _sources,
+    "folds": _folds,
+    "refusals": _refusals,
+}
 """What the columns of a table are -> what lays it out; the names are those of `helpers.course.records.COLUMNS`."""
 
 

@@ -139,7 +139,7 @@ class Row:
     tier: str = ""
 
 
-COLUMNS = ("generators", "tiers", "rates", "sources", "folds")
+COLUMNS = ("generators", "tiers", "rates", "sources", "folds", "refusals")
 """What the columns of a table may be; see `TableSpec`."""
 
 
@@ -151,7 +151,7 @@ class TableSpec:
         file: Where it stands, relative to the project; between `<!-- table NAME -->` and `<!-- end -->`.
         columns: "generators" (one table for each kind of photographs), "tiers" (means alone), "rates" (AUC, and what is
             called generated at the stored threshold), "sources" (the same for each photo source with enough
-            photographs) or "folds" (a hold-out: mean and worst fold).
+            photographs), "folds" (a hold-out: mean and worst fold) or "refusals" (verdicts that may be inconclusive).
         rows: In order.
         metric: Of `helpers.evaluation.report.METRICS`.
     """

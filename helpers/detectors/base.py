@@ -28,6 +28,7 @@ from helpers.data.image_set import ImageSet
 from helpers.data.images import Image, read_image
 from helpers.data.manifest import LABELS
 from helpers.detectors.config import SMALLEST, DetectorConfig, DetectorError
+from helpers.detectors.feature_range import FeatureRange
 from helpers.detectors.predict import Prediction, predict
 from helpers.evaluation.metrics import Conformal, PlattScaling, auc, fit_platt, threshold_of_best_accuracy
 from helpers.training import save_weights
@@ -43,7 +44,7 @@ __all__ = [
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-WEIGHTS, CARD, RUN = "weights.safetensors", "card.json", "run.json"
+WEIGHTS, RANGE, CARD, RUN = "weights.safetensors", "range.safetensors", "card.json", "run.json"
 CARD_VERSION = 2
 """Of what a card holds; another version is refused."""
 BATCH = 16
@@ -118,6 +119,7 @@ class Detector(nn.Module, ABC):
         calibration: Score -> probability of being fake; fixed on validation images.
         history: What training saw: generators, sources, counts.
         conformal: Scores of held-out pictures, with which verdicts may be refused; None where none were kept.
+        feature_range: Where the features of known pictures lie, see `describe`; None where that was not measured.
         runtime: Judges some windows in the place of `logit`, see `helpers.detectors.runtime`; None for none.
     """
 
@@ -130,6 +132,7 @@ class Detector(nn.Module, ABC):
         self.threshold, self.calibration = 0.0, PlattScaling(1.0, 0.0)
         self.history: dict[str, Any] = {}
         self.conformal: Conformal | None = None
+        self.feature_range: FeatureRange | None = None
         self.runtime: Runtime | None = None
 
     def __init_subclass__(cls, **arguments: Any) -> None:  # noqa: ANN401
@@ -152,6 +155,19 @@ class Detector(nn.Module, ABC):
             DetectorError: This kind has none.
         """
         raise DetectorError(f"{self.name}: judges by no vectors that could be shown")
+
+    def describe(self, images: Tensor) -> Tensor:
+        """(n, 3, H, W), 0..255 -> general features by which a picture unlike all known ones is told, (n, d).
+
+        Raises:
+            DetectorError: This kind has none.
+        """
+        raise DetectorError(f"{self.name}: has no features that could tell what is unlike all known pictures")
+
+    @torch.inference_mode()
+    def describe_views(self, views: Iterable[Image]) -> Tensor:
+        """Windows, each uint8 (3, h, w) -> what `describe` says of each, float (n, d), on the CPU."""
+        return torch.cat([self.describe(view[None].to(self.device)).float().cpu() for view in views])
 
     @abstractmethod
     def fit_weights(self, train: ImageSet, out: Path) -> None:
@@ -348,7 +364,7 @@ class Detector(nn.Module, ABC):
         return self
 
     def save(self, folder: Path, notes: Mapping[str, Any] | None = None) -> None:
-        """Write weights (half precision) and card.
+        """Write weights (half precision), card, and the range of known features where it was measured.
 
         Args:
             folder: Where to; it is made.
@@ -366,6 +382,10 @@ class Detector(nn.Module, ABC):
             **(notes or {}),
         }
         save_weights(self, folder / WEIGHTS, metadata={"detector": self.name}, half=True)
+        if self.feature_range:
+            self.feature_range.save(folder / RANGE)
+        else:
+            (folder / RANGE).unlink(missing_ok=True)  # that of other weights
         write_atomic(folder / CARD, (json.dumps(card, indent=2) + "\n").encode())
 
 

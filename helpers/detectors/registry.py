@@ -24,8 +24,9 @@ import torch
 from torch import Tensor
 
 from helpers.data.files import StorageError
-from helpers.detectors.base import CARD, CARD_VERSION, WEIGHTS, Detector
+from helpers.detectors.base import CARD, CARD_VERSION, RANGE, WEIGHTS, Detector
 from helpers.detectors.config import DetectorConfig, DetectorError, read_values, with_changes
+from helpers.detectors.feature_range import FeatureRange
 from helpers.evaluation.metrics import Conformal, PlattScaling
 from helpers.training import read_weights
 from helpers.training.storage import fill
@@ -297,6 +298,8 @@ def load_detector(folder: str | Path) -> Detector:
         detector.calibration = PlattScaling(**card["calibration"])
         detector.history = dict(card["training"])
         detector.conformal = Conformal.from_dict(card["conformal"]) if "conformal" in card else None
+        if (folder / RANGE).is_file():
+            detector.feature_range = FeatureRange.load(folder / RANGE)
     except StorageError:
         raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:

@@ -46,6 +46,8 @@ __all__ = [
 ]
 
 INCONCLUSIVE: Verdict = "inconclusive"
+RANGE_WINDOWS = 4
+"""Windows in which features are measured, about; more cost time and say the same."""
 PREVIEW = 640
 """Longer side of the small copy that a panel shows, in pixels."""
 
@@ -238,7 +240,7 @@ def explain(
     score = float(detector.score_cut([views])[0])
     judgement, p_photograph, p_generated = judged(detector, score)
     ratio = likelihood_ratio(detector.calibration, detector.conformal, score) if detector.conformal else None
-    reasons = (*_undecided(judgement), *out_of_range(img, info, views, limits))
+    reasons = (*_undecided(judgement), *out_of_range(detector, img, info, views, limits))
     statement = Statement(
         path=printable(called),
         width=int(img.shape[2]),
@@ -285,14 +287,15 @@ def _undecided(judgement: Verdict) -> tuple[str, ...]:
 
 
 def out_of_range(
-    img: Image, info: ImageInfo | None, views: Sequence[Image], limits: Limits = LIMITS
+    detector: "Detector", img: Image, info: ImageInfo | None, views: Sequence[Image], limits: Limits = LIMITS
 ) -> tuple[str, ...]:
     """Say why a picture lies outside what the detector was calibrated on.
 
     Args:
+        detector: Trained; where it keeps the range of known features, the picture's must lie inside.
         img: uint8 (3, H, W).
         info: What its file says, if there is one.
-        views: Windows of it, in which drawn pixels are counted.
+        views: Windows of it, in which drawn pixels are counted and features are measured.
         limits: What is inside.
 
     Returns:
@@ -315,6 +318,13 @@ def out_of_range(
             f"It looks like a drawing or a screenshot: {flat:.0%} of its pixels equal their neighbours exactly, where "
             f"photographs stay below {limits.flat:.0%}."
         )
+    if known := detector.feature_range:
+        ratio = known.ratio(detector.describe_views(views[:: max(1, len(views) // RANGE_WINDOWS)]))
+        if ratio > 1:
+            reasons.append(
+                "It resembles none of the pictures that the detector knows, photographs or generated: its features "
+                f"lie {ratio:.1f} times as far out as those of {known.share:.0%} of such pictures do at most."
+            )
     return tuple(reasons)
 
 

@@ -1,18 +1,21 @@
-"""Threshold, probability and p-values of a trained detector, from pictures whose source and generator it never saw."""
+"""Threshold, probability, p-values and range of a trained detector, from pictures that its training left out."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import ArrayLike, NDArray
 
+from helpers.data.image_set import ImageSet
 from helpers.data.manifest import LABELS
 from helpers.detectors.base import Detector
 from helpers.detectors.config import DetectorError
+from helpers.detectors.feature_range import fit_range
 from helpers.evaluation.metrics import fit_conformal, fit_platt
 
-__all__ = ["calibrate_on_held_out", "calibrate_on_photographs"]
+__all__ = ["calibrate_on_held_out", "calibrate_on_photographs", "calibrate_range"]
 
 
 def calibrate_on_held_out(detector: Detector, table: pd.DataFrame, *, level: float = 0.05) -> None:
@@ -71,3 +74,24 @@ def calibrate_on_photographs(detector: Detector, scores: ArrayLike, sources: Seq
     fitted = fit_conformal(labels, np.r_[values, fakes], groups, level_real=before.level_real)
     detector.conformal = replace(before, real=fitted.real)
     detector.threshold = detector.conformal.threshold
+
+
+def calibrate_range(detector: Detector, known: ImageSet, *, progress: Callable[[int, int], None]) -> None:
+    """Measure where the features of known pictures lie, so that what resembles none of them is told.
+
+    Args:
+        detector: One that describes images; changed in place.
+        known: Photographs and generated pictures, as those of the training.
+        progress: Told how many pictures are done, and of how many.
+
+    Raises:
+        DetectorError: The detector describes no images, or there are too few pictures, sources or generators.
+    """
+    features, groups = [], _groups(known.manifest)
+    members: list[str] = []
+    for number, img in enumerate(known.images()):
+        views = detector.views(img)
+        features.append(detector.describe_views(views))
+        members += [groups[number]] * len(views)
+        progress(number + 1, len(known))
+    detector.feature_range = fit_range(torch.cat(features), members)

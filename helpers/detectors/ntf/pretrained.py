@@ -310,6 +310,11 @@ class PretrainedTraceDetector(Detector):
         embedding: Tensor = self.student(self.lower(images))[0]
         return embedding
 
+    def describe(self, images: Tensor) -> Tensor:
+        """(n, 3, H, W), 0..255 -> features of real images, as they were before any training here, (n, 512)."""
+        features: Tensor = self.fixed(self.lower(images))
+        return features
+
     def for_inference(self) -> Detector:
         """Leave the encoder of stage 1 out, where the score does not ask it."""
         if not self.config.teacher or self.config.score == "stage1":

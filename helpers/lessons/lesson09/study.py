@@ -20,6 +20,7 @@ __all__ = [
     "card_gaps",
     "crowd",
     "facts_of",
+    "noise",
     "patched",
     "screenshot",
     "window_ratio",
@@ -128,6 +129,11 @@ def facts_of(detector: Detector) -> dict[str, Any]:
 
 
 # Odd pictures
+
+
+def noise(side: int = 480, seed: int = 0) -> Image:
+    """Draw a picture of which every pixel is independent of all others, uint8 (3, side, side)."""
+    return torch.randint(0, 256, (3, side, side), generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)
 
 
 def screenshot(width: int = 640, height: int = 400) -> Image:
