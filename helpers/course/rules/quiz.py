@@ -11,6 +11,8 @@ Violations = Iterator[tuple[str, str]]
 
 QUESTION = re.compile(r"^\*\*(\d+)\. (.+?)\*\*$(.*?)(?=^\*\*\d+\. |\Z)", re.MULTILINE | re.DOTALL)
 OPTION = re.compile(r"<details><summary>([a-z])\. (.+?)</summary>\s+\*\*(Right|No)\.\*\* (.+?)\s+</details>", re.DOTALL)
+SPACE = "<br>"
+"""Stands between two questions, for a front end that gives folds no space of their own."""
 LEAST_QUESTIONS, LEAST_OPTIONS, MOST_OPTIONS = 3, 3, 4
 LEAST_REASON_WORDS = 4
 LEAST_SHARE, MOST_SHARE = 0.2, 0.5
@@ -47,7 +49,8 @@ def questions(lesson: Lesson) -> list[Question]:
         options = OPTION.findall(body)
         letters, texts, verdicts, reasons = (tuple(option[place] for option in options) for place in range(4))
         right = tuple(place for place, verdict in enumerate(verdicts) if verdict == "Right")
-        result.append(Question(int(number), letters, texts, right, reasons, OPTION.sub("", body).strip()))
+        rest = OPTION.sub("", body).replace(SPACE, "").strip()
+        result.append(Question(int(number), letters, texts, right, reasons, rest))
     return result
 
 

@@ -10,16 +10,13 @@ The same features carry a second question: does a detector that knows one genera
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from scipy.cluster.hierarchy import leaves_list, linkage
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from helpers.data.crops import draw_crops, stack, zoo_photographs
@@ -29,6 +26,9 @@ from helpers.data.seeds import item_generator
 from helpers.evaluation.metrics import Interval, auc, cluster_bootstrap, wilson_interval
 from helpers.generators import load, zoo_crops, zoo_images
 from helpers.statistics.residuals import RESIDUALS, fingerprint, fingerprint_correlation, residual_levels
+
+if TYPE_CHECKING:
+    from sklearn.pipeline import Pipeline
 
 __all__ = [
     "POST_PROCESSING",
@@ -154,7 +154,7 @@ class Attribution:
     confusion: tuple[tuple[int, ...], ...]
 
 
-def fit(features: Features, strength: float = 0.01) -> Pipeline:
+def fit(features: Features, strength: float = 0.01) -> "Pipeline":
     """Fit a logistic regression that names the group of a row.
 
     Args:
@@ -164,6 +164,10 @@ def fit(features: Features, strength: float = 0.01) -> Pipeline:
     Returns:
         The fitted classifier; `predict` gives names.
     """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     model = make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=3000))
     return model.fit(np.concatenate(list(features.values())), _names(features))
 
@@ -172,7 +176,7 @@ def _names(features: Features) -> NDArray[np.str_]:
     return np.repeat(list(features), [len(rows) for rows in features.values()])
 
 
-def choose(train: Features, val: Features, strengths: Sequence[float] = STRENGTHS) -> tuple[Pipeline, float]:
+def choose(train: Features, val: Features, strengths: Sequence[float] = STRENGTHS) -> "tuple[Pipeline, float]":
     """Fit with each strength and keep the classifier that does best on the validation images.
 
     Args:
@@ -188,7 +192,7 @@ def choose(train: Features, val: Features, strengths: Sequence[float] = STRENGTH
     return max(fitted, key=lambda entry: float(entry[0].score(rows, names)))
 
 
-def score(model: Pipeline, test: Features, *, n_draws: int = 1000, seed: int = 0) -> Attribution:
+def score(model: "Pipeline", test: Features, *, n_draws: int = 1000, seed: int = 0) -> Attribution:
     """Name the generator of test images, and count.
 
     Args:
@@ -359,7 +363,7 @@ def _fingerprints(splits: Mapping[str, Mapping[str, Tensor]], residual: str, see
     }
 
 
-def _redrawn(model: Pipeline, crops: Tensor, residual: str, seed: int) -> dict[str, Any]:
+def _redrawn(model: "Pipeline", crops: Tensor, residual: str, seed: int) -> dict[str, Any]:
     """How often the generator is named that drew a photograph again; it was fitted on no such image."""
     hits = {}
     for name in zoo_images("test"):

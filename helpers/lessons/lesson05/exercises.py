@@ -5,8 +5,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
-from sklearn.decomposition import PCA
 
 from helpers.course.compare import agrees, difference, unlike
 from helpers.course.exercises import Exercise, Function, Property, RightAnswer, WrongAnswer, check, register
@@ -133,6 +131,8 @@ def _image_by_image(embedding_distances: Floats, map_distances: Floats, k: int) 
 def _with_rankdata(embedding_distances: Floats, map_distances: Floats, k: int) -> float:
     """A right answer from ranks alone, nothing sorted."""
     count = len(embedding_distances)
+    from scipy.stats import rankdata
+
     ranks, places = (rankdata(rows, axis=1) - 1 for rows in (embedding_distances, map_distances))
     excess = np.maximum(ranks - k, 0)[(places >= 1) & (places <= k)]
     return float(1 - excess.sum() * 2 / (count * k) / (2 * count - 3 * k - 1))
@@ -348,6 +348,8 @@ def pca_places(old: Floats, new: Floats) -> Floats:
     Returns:
         (M, 2); the sign of each column is free.
     """
+    from sklearn.decomposition import PCA
+
     return np.asarray(PCA(2, svd_solver="full").fit(old).transform(new), np.float64)
 
 
@@ -429,6 +431,8 @@ def _joint(old: Floats, new: Floats) -> Floats:
 
 
 def _whitened(old: Floats, new: Floats) -> Floats:
+    from sklearn.decomposition import PCA
+
     return np.asarray(PCA(2, svd_solver="full", whiten=True).fit(old).transform(new), np.float64)
 
 

@@ -17,7 +17,6 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import ArrayLike, NDArray
-from sklearn.metrics import silhouette_score
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
@@ -253,6 +252,8 @@ def memorise(images: Tensor, classes: ArrayLike, ridge: float = 1.0) -> Memorise
 
 def gap(points: ArrayLike, labels: ArrayLike) -> float:
     """Measure how pretty a map is: the silhouette of its labels, -1..1; 1 when each label is one tight island."""
+    from sklearn.metrics import silhouette_score  # takes a second to load
+
     return float(silhouette_score(np.asarray(points), np.asarray(labels)))
 
 

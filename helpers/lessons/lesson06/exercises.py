@@ -8,12 +8,10 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from scipy.special import expit
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import auc, average_precision_score, precision_recall_curve, roc_auc_score
 
 from helpers.course.compare import agrees, difference, unlike
 from helpers.course.exercises import Exercise, Function, Property, RightAnswer, WrongAnswer, check, register
-from helpers.evaluation.metrics import average_precision, balanced_weights, cluster_weights
+from helpers.evaluation.metrics import auc, average_precision, balanced_weights, cluster_weights
 
 __all__ = ["EXERCISES", "check"]
 
@@ -75,8 +73,10 @@ def _image_by_image(labels: Labels, scores: Numbers) -> float:
 
 
 def _trapezoid(labels: Labels, scores: Numbers) -> float:
-    precision, recall, _ = precision_recall_curve(labels, scores, sample_weight=balanced_weights(labels))
-    return float(auc(recall, precision)) if len(np.unique(scores)) > 1 else 0.5
+    from sklearn import metrics
+
+    precision, recall, _ = metrics.precision_recall_curve(labels, scores, sample_weight=balanced_weights(labels))
+    return float(metrics.auc(recall, precision)) if len(np.unique(scores)) > 1 else 0.5
 
 
 def _curve(labels: Labels, scores: Numbers, strict: bool = False) -> tuple[Numbers, Numbers]:
@@ -115,7 +115,13 @@ def _level_by_level(labels: Labels, scores: Numbers) -> float:
 
 
 def _library_with_weights(labels: Labels, scores: Numbers) -> float:
-    return float(average_precision_score(labels, scores, sample_weight=balanced_weights(labels)))
+    return _library(labels, scores, sample_weight=balanced_weights(labels))
+
+
+def _library(labels: Labels, scores: Numbers, **options: Any) -> float:  # noqa: ANN401
+    from sklearn.metrics import average_precision_score
+
+    return float(average_precision_score(labels, scores, **options))
 
 
 def _mean_over_fakes(labels: Labels, scores: Numbers) -> float:
@@ -132,7 +138,7 @@ PRECISION = Exercise(
     title="Average precision that does not count heads",
     reference=average_precision,
     properties=(
-        Property("AP is no AUC", unlike(roc_auc_score, _scored, "the AUC"), hint=AREA),
+        Property("AP is no AUC", unlike(auc, _scored, "the AUC"), hint=AREA),
         Property("the bar itself counts", unlike(_above_the_bar, _tied, "a bar that excludes"), hint=AT_BAR),
         Property("the first rise counts", unlike(_without_first_rise, _scored, "a sum from level 2"), hint=FIRST_RISE),
         Property("no trapezoids", unlike(_trapezoid, _scored, "the trapezoid rule"), hint=TRAPEZOID),
@@ -143,11 +149,11 @@ PRECISION = Exercise(
     ),
     wrong_answers=(
         WrongAnswer("low scores first", lambda y, s: average_precision(y, -s), hint=ORDER),
-        WrongAnswer("counts images", lambda y, s: float(average_precision_score(y, s)), hint=BALANCE),
+        WrongAnswer("counts images", _library, hint=BALANCE),
         WrongAnswer("image by image", _image_by_image, hint=TIES),
         WrongAnswer("trapezoids", _trapezoid, hint=TRAPEZOID),
         WrongAnswer("the best precision to the right", _envelope, hint=STEPS),
-        WrongAnswer("the area under the ROC curve", lambda y, s: float(roc_auc_score(y, s)), hint=AREA),
+        WrongAnswer("the area under the ROC curve", auc, hint=AREA),
         WrongAnswer("above, not at", _above_the_bar, hint=AT_BAR),
         WrongAnswer("no first rise", _without_first_rise, hint=FIRST_RISE),
     ),
@@ -238,6 +244,8 @@ def _no_weights_needed(labels: Labels, logits: Numbers) -> float:
 
 def _one_coefficient(labels: Labels, logits: Numbers) -> float:
     """A right answer: logistic regression on the logit alone, without a shift and without a penalty."""
+    from sklearn.linear_model import LogisticRegression
+
     model = LogisticRegression(C=1e9, fit_intercept=False, class_weight="balanced", tol=1e-9, max_iter=1000)
     return float(1 / model.fit(logits[:, None], labels).coef_[0, 0])
 

@@ -14,7 +14,6 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from scipy.stats import t as student
 from torch import Tensor
 
 from helpers.data import catalog
@@ -321,6 +320,8 @@ def size_means(table: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
     """
     groups = table.groupby("size")["ap"]
     mean, count = groups.mean(), groups.count()
+    from scipy.stats import t as student  # takes a second to load
+
     reach = groups.std() / np.sqrt(count) * student.ppf((1 + level) / 2, count - 1)
     return pd.DataFrame({"mean": mean, "low": mean - reach, "high": mean + reach})
 
