@@ -22,7 +22,7 @@ from helpers.detectors.base import RANGE
 from helpers.detectors.config import DetectorError, config_path
 from helpers.detectors.feature_range import FeatureRange, fit_range
 from helpers.detectors.registry import load_detector, make_detector, read_config
-from helpers.detectors.statement import explain
+from helpers.detectors.statement import explain, out_of_range
 from helpers.lessons.lesson09.study import noise, screenshot
 from helpers.selection.calibration import calibrate_range
 from helpers.training import save_weights
@@ -157,3 +157,11 @@ def test_photographs_of_the_package_lie_inside() -> None:
     for name in catalog.photographs()["name"]:
         views = detector.views(catalog.photograph(name))[:2]
         assert detector.feature_range.ratio(detector.describe_views(views)) < 1, name
+
+
+def test_small_photographs_are_not_measured_by_a_range_of_larger_windows() -> None:
+    detector = api.load_detector()
+    img = catalog.photograph("hubble_deep_field")
+    for top, left in ((0, 0), (200, 300), (500, 600)):
+        part = img[:, top : top + 128, left : left + 128]
+        assert out_of_range(detector, part, None, detector.views(part)) == ()

@@ -60,11 +60,14 @@ class Limits:
         side: Shortest side in pixels: that of the crops which the detector learnt from.
         quality: Lowest JPEG quality of the file's luminance table.
         flat: Largest share of drawn pixels, see `helpers.statistics.processing.flat_share`.
+        features: Shortest side of a window in pixels from which features are compared with the known ones: their range
+            was measured on larger windows, and those of smaller ones scatter more.
     """
 
     side: int = 128
     quality: int = 50
     flat: float = 0.7
+    features: int = 200
 
 
 LIMITS = Limits()
@@ -318,7 +321,7 @@ def out_of_range(
             f"It looks like a drawing or a screenshot: {flat:.0%} of its pixels equal their neighbours exactly, where "
             f"photographs stay below {limits.flat:.0%}."
         )
-    if known := detector.feature_range:
+    if (known := detector.feature_range) and min(height, width) >= limits.features:
         ratio = known.ratio(detector.describe_views(views[:: max(1, len(views) // RANGE_WINDOWS)]))
         if ratio > 1:
             reasons.append(
