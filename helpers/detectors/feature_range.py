@@ -14,12 +14,12 @@ from typing import Self
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from helpers.data.files import StorageError
 from helpers.detectors.config import DetectorError
 from helpers.detectors.linear import TraceSubspace
+from helpers.evaluation.metrics.conformal import weighted_quantiles
 from helpers.training import read_weights, save_weights
 from helpers.training.storage import fill
 
@@ -115,8 +115,8 @@ def fit_range(
     for fold in range(folds):
         left_out = torch.from_numpy(fold_of == fold)
         distances[left_out.numpy()] = _outside(_model(features[~left_out], directions), features[left_out]).numpy()
-    limit = _quantile(distances, 1 / np.bincount(members)[members], share)
-    return FeatureRange(_model(features, directions), limit, share)
+    (limit,) = weighted_quantiles(distances, 1 / np.bincount(members)[members], [share])
+    return FeatureRange(_model(features, directions), float(limit), share)
 
 
 def _model(features: Tensor, directions: int) -> TraceSubspace:
@@ -125,10 +125,3 @@ def _model(features: Tensor, directions: int) -> TraceSubspace:
     subspace = TraceSubspace(features.shape[1], directions)
     subspace.fit(features.float())
     return subspace
-
-
-def _quantile(values: NDArray[np.float64], weights: NDArray[np.float64], share: float) -> float:
-    """Find the least value that values of this share of all weight do not exceed."""
-    order = np.argsort(values, kind="stable")
-    upper = np.cumsum(weights[order]) / weights.sum()
-    return float(values[order][min(int(np.searchsorted(upper, share)), len(values) - 1)])

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from helpers.evaluation.metrics.checks import MetricError, checked
 
-__all__ = ["Conformal", "Verdict", "fit_conformal"]
+__all__ = ["Conformal", "Verdict", "fit_conformal", "weighted_quantiles"]
 
 Verdict = Literal["photograph", "generated", "inconclusive"]
 KEPT = 400
@@ -90,11 +90,28 @@ class Conformal:
 
 def _spread(scores: NDArray[np.float64], weights: NDArray[np.float64]) -> tuple[float, ...]:
     """Keep weighted quantiles of scores, ascending, rounded to four decimals."""
-    order = np.argsort(scores, kind="stable")
+    return tuple(np.round(weighted_quantiles(scores, weights, (np.arange(KEPT) + 0.5) / KEPT), 4).tolist())
+
+
+def weighted_quantiles(
+    values: NDArray[np.float64], weights: NDArray[np.float64], shares: ArrayLike
+) -> NDArray[np.float64]:
+    """Find for each share the least value that values of this share of all weight do not exceed.
+
+    Args:
+        values: (N,), at least one.
+        weights: (N,), above 0.
+        shares: (M,), 0..1.
+
+    Returns:
+        (M,), each one of the values.
+
+    >>> weighted_quantiles(np.array([3.0, 1.0, 2.0]), np.array([1.0, 1.0, 2.0]), [0.25, 0.5, 1.0]).tolist()
+    [1.0, 2.0, 3.0]
+    """
+    order = np.argsort(values, kind="stable")
     upper = np.cumsum(weights[order]) / weights.sum()
-    wanted = (np.arange(KEPT) + 0.5) / KEPT
-    places = np.minimum(np.searchsorted(upper, wanted), len(scores) - 1)
-    return tuple(np.round(scores[order][places], 4).tolist())
+    return values[order][np.minimum(np.searchsorted(upper, np.asarray(shares)), len(values) - 1)]
 
 
 def fit_conformal(
